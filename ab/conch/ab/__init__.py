@@ -1,0 +1,1 @@
+"""Assignment, metrics and sequential statistics as pure functions. To come."""

@@ -1,0 +1,1 @@
+"""Composition: API, command line, state, MLflow sync, reconcilers, jobs, security, audit."""

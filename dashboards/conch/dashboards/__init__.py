@@ -1,0 +1,1 @@
+"""Web console, Grafana dashboards, alert rules, notebook readers. To come."""

@@ -1,0 +1,1 @@
+"""Feedback, replay, drift, incremental training, champion/challenger gate. To come."""

@@ -1,0 +1,1 @@
+"""The local target: supervised Triton servers and Envoy on one machine."""

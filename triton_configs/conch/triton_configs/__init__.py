@@ -1,0 +1,1 @@
+"""Triton's `ModelConfig` as typed values, to and from `config.pbtxt` text."""
