@@ -39,7 +39,7 @@ def triton_name(name: str) -> TritonName:
     >>> triton_name("digits")
     'digits'
     >>> triton_name("fraud détection v2")
-    'fraud-d-tection-v2-2c0e2a53'
+    'fraud-d-tection-v2-1e2b95ea'
     """
     if not name or any(mark in name for mark in "/:") or any(ord(char) < 32 for char in name):
         raise InvalidValueError(
