@@ -41,6 +41,7 @@ class ConchError(Exception):
             "code": self.code,
             "message": self.message,
             "hint": self.hint,
+            "retryable": self.retryable,
             "details": self.details,
         }
 

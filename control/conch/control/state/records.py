@@ -1,0 +1,276 @@
+"""What conch remembers, as frozen values; one class per table.
+
+A record never changes: `Transaction` hands out new ones. `revision` counts the changes of a row and
+guards every update, so that nobody overwrites what somebody else wrote in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from conch.core import ModelName, Ordinal, SlotName, TritonName
+
+Json = Mapping[str, Any]
+
+
+class VersionStatus(StrEnum):
+    """How far a registered version has come."""
+
+    REGISTERED = "registered"
+    BUILDING = "building"
+    VERIFIED = "verified"
+    REFUSED = "refused"
+
+
+class BuildStatus(StrEnum):
+    """How a build stands."""
+
+    BUILDING = "building"
+    VERIFIED = "verified"
+    REFUSED = "refused"
+    QUARANTINED = "quarantined"
+
+
+class ServingStatus(StrEnum):
+    """How a build in a slot stands."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    RETIRING = "retiring"
+
+
+class DeploymentStatus(StrEnum):
+    """How a served model stands as a whole."""
+
+    PENDING = "pending"
+    SERVING = "serving"
+    RELEASING = "releasing"
+    ORPHANED = "orphaned"
+
+
+class ReleaseStatus(StrEnum):
+    """Where the release of one version is."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled-back"
+    FAILED = "failed"
+
+    @property
+    def open(self) -> bool:
+        """Whether the release still holds its model."""
+        return self in (ReleaseStatus.PREPARING, ReleaseStatus.RUNNING)
+
+
+class JobStatus(StrEnum):
+    """Where a piece of long work is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A registered model.
+
+    Attributes:
+        name: Its name in the registry.
+        triton_name: Its name on the wire.
+        next_ordinal: The Triton version that the next build will get; only ever grows.
+        tags: The registered model's own tags, as last seen.
+    """
+
+    id: str
+    name: ModelName
+    triton_name: TritonName
+    next_ordinal: Ordinal
+    tags: Json
+    created_at: datetime
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A registered version: a projection of the registry, and how far conch has come with it.
+
+    Attributes:
+        version: The registry's integer.
+        framework: The flavour that conch builds from; empty until it was fetched.
+        model_path: Where the registry says the artefact is.
+        model_size: Bytes of the artefact; None until it was fetched.
+        accuracy_metrics: Metrics of the run that made it.
+        deployment_config: Serving options taken from its tags.
+        identity: What tells this version from another that was later registered under the same
+            number (see `conch.control.registry`).
+        present: Whether the last complete sweep saw it.
+        wanted: Whether policy took it up.
+        reason: Why it was refused, as `ConchError.as_dict()`.
+        reported: The tags that conch last wrote back.
+    """
+
+    id: str
+    model_id: str
+    name: ModelName
+    version: int
+    framework: str = ""
+    model_path: str = ""
+    model_size: int | None = None
+    accuracy_metrics: Json = field(default_factory=dict)
+    deployment_config: Json = field(default_factory=dict)
+    created_at: datetime
+    created_by: str = ""
+    identity: str
+    tags: Json = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    present: bool = True
+    wanted: bool = False
+    status: VersionStatus = VersionStatus.REGISTERED
+    reason: Json | None = None
+    semantic_version: str | None = None
+    reported: Json = field(default_factory=dict)
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One conversion of one version.
+
+    Attributes:
+        ordinal: Triton's version directory; unique within the model, never reused.
+        identity: The identity of the version that it was built from.
+        path: The published folder; empty until it was published.
+        manifest: The folder's `manifest.json`.
+    """
+
+    id: str
+    model_id: str
+    version_id: str
+    ordinal: Ordinal
+    identity: str
+    status: BuildStatus
+    path: str = ""
+    digest: str = ""
+    graph_digest: str = ""
+    semantic_version: str | None = None
+    manifest: Json = field(default_factory=dict)
+    reason: Json | None = None
+    created_at: datetime
+    finished_at: datetime | None = None
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A model as it is served in one environment.
+
+    Attributes:
+        live_build_id: The build that answers callers who name no version; None before the first.
+        salt: The salt of the latest traffic split.
+        replica_count: Model servers per slot.
+    """
+
+    id: str
+    model_id: str
+    deployment_name: str
+    environment: str
+    replica_count: int
+    resource_config: Json
+    status: DeploymentStatus
+    endpoint_url: str
+    live_build_id: str | None = None
+    salt: str = ""
+    created_at: datetime
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A build in a slot of a deployment.
+
+    Attributes:
+        retire_at: When a build that is no longer live may be unloaded; None while it is needed.
+    """
+
+    id: str
+    deployment_id: str
+    build_id: str
+    slot: SlotName
+    status: ServingStatus
+    reason: Json | None = None
+    retire_at: datetime | None = None
+    created_at: datetime
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The way of one build to all traffic, or back.
+
+    Attributes:
+        baseline_build_id: The live build when the release began.
+        weight: The candidate's share in basis points.
+        bake_s: How long the build that lost stays loaded, in seconds.
+        note: The word of the person who started it.
+        reason: Why it ended, as a sentence or an error.
+    """
+
+    id: str
+    deployment_id: str
+    candidate_build_id: str
+    baseline_build_id: str
+    status: ReleaseStatus
+    weight: int
+    salt: str
+    bake_s: int
+    created_by: str
+    note: str = ""
+    reason: Json | None = None
+    created_at: datetime
+    finished_at: datetime | None = None
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A durable piece of long work.
+
+    Attributes:
+        kind: What is to be done, such as `build`.
+        subject: The id of the record that it works on; one open job per kind and subject.
+        owner: Who holds the lease; empty while queued.
+        lease_token: Grows with every claim; an effect of an older token is refused.
+        progress: 0 to 1.
+    """
+
+    id: str
+    kind: str
+    subject: str
+    label: str
+    status: JobStatus
+    owner: str = ""
+    lease_token: int = 0
+    lease_until: datetime | None = None
+    heartbeat_at: datetime | None = None
+    progress: float = 0.0
+    message: str = ""
+    attempts: int = 0
+    cancel_requested: bool = False
+    outcome: Json | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    revision: int = 1
