@@ -1,5 +1,5 @@
 """Fixtures that every part's tests may use; their code is in `tests/support`."""
 
-from databases import database
+from databases import database, database_url, postgres
 
-__all__ = ["database"]
+__all__ = ["database", "database_url", "postgres"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -19,6 +19,7 @@ from .transactions import Transaction
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _BUSY_TIMEOUT_S = 10
+_TURN = 0x636F6E6368  # "conch": the key of the advisory lock
 
 
 class DatabaseUnavailableError(ConchError):
@@ -85,7 +86,7 @@ class Database:
 
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return _postgres(url)
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
@@ -99,5 +100,17 @@ def _engine(url: str) -> Engine:
         # IMMEDIATE takes the write lock at once: a transaction that reads and then writes can
         # never fail half-way because another writer came between.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # One transaction at a time, as on SQLite: decisions are taken on what is read, and a
+        # control plane writes little. The lock goes with the transaction, however it ends.
+        connection.execute(select(func.pg_advisory_xact_lock(_TURN)))
 
     return engine
