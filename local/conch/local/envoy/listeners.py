@@ -1,0 +1,188 @@
+"""Envoy's bootstrap and its one listener for HTTP and gRPC.
+
+Field names follow `envoy.config.bootstrap.v3`, `envoy.config.listener.v3` and
+`envoy.extensions.filters.network.http_connection_manager.v3` of Envoy 1.40.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any, Final
+
+from ..settings import LocalSettings
+from .clusters import watched
+from .routes import BUILD_HEADER, MODEL_HEADER, RDS_NAME, SLOT_HEADER, VERSION_HEADER
+
+STAT_PREFIX: Final = "inference"
+ADMIN_SOCKET: Final = "admin.sock"
+"""Relative to Envoy's working directory, since a socket's path may have 107 bytes at most."""
+
+_HTTP: Final = "type.googleapis.com/envoy.extensions.filters.http"
+_HCM: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def bootstrap() -> dict[str, Any]:
+    """Return what Envoy reads at start: where its watched files are, and a private admin socket."""
+    connections = "envoy.resource_monitors.global_downstream_max_connections"
+    monitor = (
+        "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    )
+    return {
+        "node": {"id": "conch", "cluster": "conch"},
+        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
+        "dynamic_resources": {
+            "lds_config": watched("listeners.json"),
+            "cds_config": watched("clusters.json"),
+        },
+        "stats_config": {
+            "histogram_bucket_settings": [
+                {
+                    "match": {"safe_regex": {"regex": ".*_rq_time$"}},
+                    "buckets": [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 30000],
+                }
+            ]
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": connections,
+                    "typed_config": {
+                        "@type": f"type.googleapis.com/{monitor}",
+                        "max_active_downstream_connections": 20_000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def listeners(settings: LocalSettings, *, port: int, access_log: str) -> dict[str, Any]:
+    """Return the discovery response with the inference listener.
+
+    Args:
+        settings: Of the local target.
+        port: The port to listen on.
+        access_log: Path of the JSON access log.
+    """
+    manager = {
+        "@type": f"type.googleapis.com/{_HCM}",
+        "stat_prefix": STAT_PREFIX,
+        "codec_type": "AUTO",
+        # A request id is then always ours, so that no caller can make two requests collide.
+        "use_remote_address": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {"headers_with_underscores_action": "ALLOW"},
+        "http2_protocol_options": {"max_concurrent_streams": 1024},
+        "stream_idle_timeout": "300s",
+        "request_headers_timeout": "30s",
+        "rds": {"route_config_name": RDS_NAME, "config_source": watched("routes.json")},
+        "http_filters": _filters(settings),
+        "access_log": [_access_log(access_log)],
+        "local_reply_config": {"mappers": _local_replies()},
+    }
+    listener = {
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": "inference",
+        "address": {"socket_address": {"address": settings.inference_host, "port_value": port}},
+        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }
+                ]
+            }
+        ],
+    }
+    return {"version_info": "1", "resources": [listener]}
+
+
+def _filters(settings: LocalSettings) -> list[dict[str, Any]]:
+    script = files(__package__ or "").joinpath("request.lua").read_text(encoding="utf-8")
+    return [
+        {
+            "name": "envoy.filters.http.buffer",
+            "typed_config": {
+                "@type": f"{_HTTP}.buffer.v3.Buffer",
+                "max_request_bytes": settings.max_request_bytes,
+            },
+        },
+        {
+            "name": "envoy.filters.http.lua",
+            "typed_config": {
+                "@type": f"{_HTTP}.lua.v3.Lua",
+                "default_source_code": {"inline_string": script},
+            },
+        },
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": f"{_HTTP}.router.v3.Router"},
+        },
+    ]
+
+
+def _access_log(path: str) -> dict[str, Any]:
+    """Return the log of every request: who served whom how fast, without the unit itself."""
+    record = {
+        "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+        "protocol": "%PROTOCOL%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%PATH(NQ)%",
+        "model": f"%RESP({MODEL_HEADER})%",
+        "slot": f"%RESP({SLOT_HEADER})%",
+        "build": f"%RESP({BUILD_HEADER})%",
+        "ordinal": f"%RESP({VERSION_HEADER})%",
+        "cluster": "%UPSTREAM_CLUSTER%",
+        "unit": "%DYNAMIC_METADATA(conch:unit)%",
+        "unit_given": "%DYNAMIC_METADATA(conch:unit_given)%",
+        "latency_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+        "upstream_us": "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%",
+        "status": "%RESPONSE_CODE%",
+        "grpc_status": "%GRPC_STATUS_NUMBER%",
+        "flags": "%RESPONSE_FLAGS%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "request_bytes": "%BYTES_RECEIVED%",
+        "response_bytes": "%BYTES_SENT%",
+    }
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {"@type": kind, "path": path, "log_format": {"json_format": record}},
+    }
+
+
+def _local_replies() -> list[dict[str, Any]]:
+    """Return how the gateway's own errors read: as problems with a code."""
+    known = {
+        413: ("request-too-large", "The request's body is larger than the gateway takes."),
+        503: ("no-server-ready", "No server of this model is ready."),
+        504: ("request-timeout", "The model did not answer in time."),
+    }
+    return [
+        {
+            "filter": {
+                "status_code_filter": {
+                    "comparison": {
+                        "op": "EQ",
+                        "value": {"default_value": status, "runtime_key": f"conch.reply.{status}"},
+                    }
+                }
+            },
+            "body_format_override": {
+                "json_format": {
+                    "type": "about:blank",
+                    "status": "%RESPONSE_CODE%",
+                    "code": code,
+                    "detail": detail,
+                    "cause": "%RESPONSE_CODE_DETAILS%",
+                },
+                "content_type": "application/problem+json",
+            },
+        }
+        for status, (code, detail) in known.items()
+    ]

@@ -1,0 +1,383 @@
+"""The supervisor: keeps Triton servers, Envoy and further services running on one machine.
+
+`python -m conch.local.supervising --home H` follows `desired.json` and writes `observed.json`.
+It may be killed at any moment: what it started goes on, and the next supervisor of this home takes
+it over by process number, start time and the mark in its environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from conch.core import ConchError, SlotName
+
+from . import commands
+from .asserting import Assertion
+from .atomic_files import try_lock
+from .deciding import Assert, DrainGateway, Effect, End, Plan, Start, Sweep, decide
+from .deciding import Crashes as CrashCounts
+from .desired import DesiredFile, DesiredLoad
+from .envoy import Endpoint, EnvoyAdmin
+from .errors import SupervisorRunningError
+from .gateways import Gateway
+from .homes import Home
+from .instances import AssertionResult, Instance, Kind, Phase, Refusal, Seen
+from .observed import Observed, read_observed, write_observed
+from .ports import allocate
+from .probing import ready
+from .processes import Identity, Processes, clear_shared_memory
+from .settings import LocalSettings
+
+_BUSY_TICK_S: Final = 0.05
+_IDLE_TICK_S: Final = 0.25
+_PROBE_PERIOD_S: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The supervisor of one home; observes, decides, applies, until it is told to stop.
+
+    Args:
+        home: The home, whose lock the caller holds.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, home: Home, *, clock: Callable[[], float] = time.time) -> None:
+        self._home = home
+        self._clock = clock
+        self._file = DesiredFile(home)
+        self._desired = self._file.require()
+        self._desired_stamp: tuple[int, int, int] | None = None
+        self._processes = Processes(home.root)
+        self._gateway = Gateway(home)
+        self._instances: dict[str, Instance] = {}
+        self._crashes = CrashCounts(counts={}, reasons={})
+        self._port: int | None = None
+        self._assertions: dict[str, tuple[Assertion, asyncio.Task[AssertionResult]]] = {}
+        self._suspects: dict[str, DesiredLoad] = {}
+        self._probed: dict[str, float] = {}
+        self._configured: tuple[LocalSettings, int] | None = None
+        self._written: dict[str, Any] | None = None
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Drain and end everything, then return from `run`."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Take over what runs, then keep it as desired until told to stop; then end it."""
+        self._adopt()
+        while True:
+            self._read_desired()
+            self._configure_gateway()
+            plan = await self._round()
+            if self._stop.is_set() and not plan.instances:
+                break
+            await self._pause(plan)
+        self._home.observed.unlink(missing_ok=True)
+
+    async def _round(self) -> Plan:
+        wanted = commands.wanted(self._desired, self._home)
+        seen = await self._observe()
+        plan = decide(
+            desired=self._desired,
+            wanted=wanted,
+            instances=self._instances,
+            seen=seen,
+            crashes=self._crashes,
+            stopping=self._stop.is_set(),
+            now=self._clock(),
+        )
+        self._log_changes(plan)
+        self._instances, self._crashes = dict(plan.instances), plan.crashes
+        # Servers leave the gateway's lists before anything is done to them.
+        self._publish_endpoints()
+        for effect in plan.effects:
+            await self._apply(effect)
+        self._write()
+        return plan
+
+    def _adopt(self) -> None:
+        """Take over what the previous supervisor of this home left; end what it did not record."""
+        before = read_observed(self._home)
+        if before is not None:
+            self._crashes, self._port = before.crashes, before.inference_port
+            for name, instance in before.instances.items():
+                phase = Phase.STARTING if instance.phase is Phase.LOADING else instance.phase
+                identity = _identity(instance)
+                if identity is None and phase is not Phase.WAITING:
+                    continue
+                alive = identity is not None and self._processes.exit_reason(identity) is None
+                if alive:
+                    log.info("took over %s (pid %s)", name, instance.pid)
+                changed = {**instance.as_dict(), "phase": phase}
+                self._instances[name] = Instance.from_dict(changed)
+        known = {one.name for one in self._instances.values() if self._alive(one)}
+        if ended := self._processes.sweep(lambda name, pid: name not in known):
+            log.warning("ended processes that nobody watched: %s", ended)
+        for slot in self._desired.settings.slots:
+            self._home.create_slot(SlotName(slot))
+
+    def _read_desired(self) -> None:
+        status = self._home.desired.stat()
+        stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+        if stamp == self._desired_stamp:
+            return
+        self._desired_stamp = stamp
+        desired = self._file.read()
+        if desired is not None:
+            self._desired = desired
+            for slot in desired.settings.slots:
+                self._home.create_slot(SlotName(slot))
+
+    def _configure_gateway(self) -> None:
+        settings = self._desired.settings
+        if self._port is None or (
+            settings.inference_port and self._port != settings.inference_port
+        ):
+            self._port = settings.inference_port or self._allocate(("inference",), {})["inference"]
+        if self._configured == (settings, self._port):
+            return
+        self._publish_endpoints()
+        self._gateway.write_configuration(settings, port=self._port)
+        self._configured = (settings, self._port)
+
+    async def _observe(self) -> dict[str, Seen]:
+        names = list(self._instances)
+        found = await asyncio.gather(*(self._look(self._instances[name]) for name in names))
+        return dict(zip(names, found, strict=True))
+
+    async def _look(self, one: Instance) -> Seen:
+        assertion = None
+        running = self._assertions.get(one.name)
+        if running is not None:
+            if (current := running[0].current) is not None:
+                self._suspects[one.name] = current
+            else:
+                self._suspects.pop(one.name, None)
+            if running[1].done():
+                assertion = _outcome(running[1], self._clock())
+                del self._assertions[one.name]
+                running = None
+        identity = _identity(one)
+        if identity is None:
+            return Seen(exit=one.last_exit)
+        if (reason := self._processes.exit_reason(identity)) is not None:
+            culprit = self._suspects.pop(one.name, None) or self._being_loaded(one)
+            return Seen(exit=reason, culprit=culprit)
+        return Seen(
+            alive=True,
+            ready=await self._probe(one),
+            idle=one.phase is Phase.DRAINING and one.kind is Kind.ENVOY and self._idle(),
+            asserting=running is not None,
+            assertion=assertion,
+        )
+
+    async def _probe(self, one: Instance) -> bool | None:
+        now = self._clock()
+        due = self._probed.get(one.name, 0.0) + _PROBE_PERIOD_S <= now
+        if one.phase is not Phase.STARTING and not (one.phase is Phase.READY and due):
+            return None
+        self._probed[one.name] = now
+        return await ready(one, self._desired, self._home)
+
+    def _being_loaded(self, one: Instance) -> DesiredLoad | None:
+        """Return the build that the target was loading into a server."""
+        if one.slot is None:
+            return None
+        desired = self._file.read() or self._desired
+        progress = desired.loading.get(one.slot)
+        return progress.load if progress is not None and progress.pid == one.pid else None
+
+    def _idle(self) -> bool:
+        try:
+            return EnvoyAdmin(self._home.envoy).active_requests() == 0
+        except ConchError:
+            return True
+
+    def _publish_endpoints(self) -> None:
+        nobody: dict[SlotName, list[Endpoint]] = {
+            SlotName(slot): [] for slot in self._desired.settings.slots
+        }
+        self._gateway.write_endpoints(nobody | self._observed().in_service())
+
+    async def _apply(self, effect: Effect) -> None:
+        one = self._instances.get(effect.name)
+        match effect:
+            case Start():
+                assert one is not None
+                self._instances[effect.name] = self._start(one)
+            case Sweep():
+                self._assertions.pop(effect.name, None)
+                await asyncio.to_thread(self._processes.kill, effect.name, None)
+                prefix = commands.shared_memory_prefix(self._home, effect.name)
+                clear_shared_memory(prefix)
+            case End(kill=kill):
+                identity = None if one is None else _identity(one)
+                if kill:
+                    await asyncio.to_thread(self._processes.kill, effect.name, identity)
+                elif identity is not None:
+                    self._processes.terminate(identity)
+            case DrainGateway():
+                await asyncio.to_thread(self._drain_gateway)
+            case Assert(loads=loads, unloads=unloads):
+                assert one is not None
+                assert one.slot is not None
+                assertion = Assertion(
+                    home=self._home,
+                    slot=one.slot,
+                    address=f"127.0.0.1:{one.ports['grpc']}",
+                    loads=loads,
+                    unloads=unloads,
+                )
+                task = asyncio.create_task(_in_thread(assertion.run))
+                self._assertions[effect.name] = (assertion, task)
+
+    def _start(self, one: Instance) -> Instance:
+        command = commands.command_of(one, self._desired, self._home)
+        ports = self._allocate(command.ports, one.ports) if command.ports else {}
+        argv = [word.format(**ports) if ports else word for word in command.argv]
+        changed = {**one.as_dict(), "ports": ports}
+        try:
+            identity = self._processes.spawn(
+                one.name,
+                argv,
+                environment=command.full_environment,
+                directory=command.directory,
+                log=self._home.logs / f"{one.name}.log",
+            )
+        except OSError as error:
+            log.error("cannot start %s: %s", one.name, error)
+            reason = f"cannot be started: {error}"
+            waiting = {"phase": Phase.WAITING, "pid": None, "last_exit": reason}
+            later = {"failures": one.failures + 1, "retry_at": self._clock() + 5.0}
+            return Instance.from_dict({**changed, **waiting, **later})
+        log.info("started %s (pid %s)", one.name, identity.pid)
+        return Instance.from_dict({**changed, "pid": identity.pid, "started": identity.started})
+
+    def _allocate(self, names: tuple[str, ...], kept: Any) -> dict[str, int]:
+        mine = set(kept.values())
+        taken = {port for one in self._instances.values() for port in one.ports.values()} - mine
+        if self._port is not None:
+            taken.add(self._port)
+        return allocate(names, kept=kept, taken=taken, home=self._home.root)
+
+    def _drain_gateway(self) -> None:
+        try:
+            EnvoyAdmin(self._home.envoy).post("/drain_listeners?graceful&skip_exit")
+        except ConchError as error:
+            log.warning("cannot drain the gateway: %s", error)
+
+    def _alive(self, one: Instance) -> bool:
+        identity = _identity(one)
+        return identity is not None and self._processes.exit_reason(identity) is None
+
+    def _write(self) -> None:
+        observed = self._observed()
+        value = observed.as_dict()
+        if value != self._written:
+            write_observed(self._home, observed)
+            self._written = value
+
+    def _observed(self) -> Observed:
+        return Observed(
+            supervisor=_ourselves(),
+            instances=self._instances,
+            crashes=self._crashes,
+            inference_port=self._port,
+        )
+
+    async def _pause(self, plan: Plan) -> None:
+        steady = all(one.phase in (Phase.READY, Phase.WAITING) for one in plan.instances.values())
+        busy = not steady or bool(self._assertions) or bool(plan.effects)
+        tick = _BUSY_TICK_S if busy else _IDLE_TICK_S
+        if self._stop.is_set():
+            await asyncio.sleep(tick)
+            return
+        try:
+            async with asyncio.timeout(tick):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    def _log_changes(self, plan: Plan) -> None:
+        for name in {*plan.instances, *self._instances}:
+            before, after = self._instances.get(name), plan.instances.get(name)
+            if after is None:
+                log.info("%s is gone", name)
+            elif before is None or before.phase is not after.phase:
+                exit_ = f": {after.last_exit}" if after.phase is Phase.WAITING else ""
+                log.info("%s is %s%s", name, after.phase.value, exit_)
+        for build in plan.crashes.reasons.keys() - self._crashes.reasons.keys():
+            log.error("build %s is quarantined: %s", build, plan.crashes.reasons[build])
+
+
+def _identity(one: Instance) -> Identity | None:
+    return None if one.pid is None else Identity(pid=one.pid, started=one.started)
+
+
+def _ourselves() -> Identity:
+    return Identity(pid=os.getpid(), started=psutil.Process().create_time())
+
+
+def _outcome(task: asyncio.Task[AssertionResult], now: float) -> AssertionResult:
+    error = task.exception()
+    if error is None:
+        return task.result()
+    log.error("asserting loads failed", exc_info=error)
+    # Reported under a name that no model has, so that it is seen and the loads are tried again.
+    refusal = Refusal(ordinal=0, reason=f"{type(error).__name__}: {error}", at=now)
+    return AssertionResult(asserted={}, refused={"*": refusal})
+
+
+async def _in_thread(function: Callable[[], AssertionResult]) -> AssertionResult:
+    return await asyncio.to_thread(function)
+
+
+async def supervise(home: Home) -> None:
+    """Run the supervisor of a home, whose lock the caller holds, until SIGTERM or SIGINT."""
+    supervisor = Supervisor(home)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop)
+    await supervisor.run()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the supervisor of a home until SIGTERM or SIGINT; the exit status is 0 then.
+
+    Raises:
+        SupervisorRunningError: Another one runs for this home.
+    """
+    parser = argparse.ArgumentParser(prog="conch.local.supervising", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="folder of the local target")
+    home = Home(parser.parse_args(argv).home.resolve())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    home.create()
+    if (handle := try_lock(home.lock)) is None:
+        raise SupervisorRunningError(f"Another supervisor runs for {home.root}.")
+    try:
+        asyncio.run(supervise(home))
+    finally:
+        os.close(handle)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ConchError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        sys.exit(1)
