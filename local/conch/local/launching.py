@@ -81,7 +81,7 @@ def running(home: Path) -> int | None:
 def wait_until_ready(
     home: Path, *, timeout_s: float = 60.0, progress: Callable[[str], None] = lambda line: None
 ) -> Observed:
-    """Wait until everything desired is ready and the gateway sends to it; return what the supervisor sees then.
+    """Wait until everything is ready and the gateway sends to it; return what is seen then.
 
     Raises:
         SupervisorMissingError: No supervisor runs, or not everything was ready in time.

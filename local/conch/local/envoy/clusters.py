@@ -88,7 +88,11 @@ def _servers(name: str, protocol: str, settings: LocalSettings) -> dict[str, Any
         "lb_policy": "LEAST_REQUEST",
         "per_connection_buffer_limit_bytes": settings.max_request_bytes,
         "ignore_health_on_host_removal": True,
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            # Otherwise workers hear of a server's health up to a second after the main thread.
+            "update_merge_window": "0s",
+        },
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
                 "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
