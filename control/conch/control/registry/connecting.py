@@ -31,6 +31,7 @@ _ENVIRONMENT: Final = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a kept-alive connection may have died meanwhile
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -86,7 +87,7 @@ def speaking_to(
         if status < 500 and status not in (408, 429):
             raise _refused(error, tracking_uri, doing) from error
         raise _unavailable(error, tracking_uri, doing) from error
-    except (requests.RequestException, OSError) as error:
+    except requests.RequestException as error:
         raise _unavailable(error, tracking_uri, doing) from error
 
 

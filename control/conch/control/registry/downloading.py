@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlparse
 
 import yaml
 
+from conch.core import InvalidValueError
+
 from .errors import ArtifactMissingError, RegistryRefusedError
 from .registered import FetchedModel, RegisteredVersion
 
@@ -30,19 +32,32 @@ _FRAMEWORKS: Final = (
 """Flavours to build from, the most direct first, where a model has several."""
 
 
-def download(location: str, tracking_uri: str, into: Path, *, what: str) -> None:
-    """Copy an artifact folder to `into`, which appears whole or not at all.
+def bring(
+    location: str,
+    tracking_uri: str,
+    into: Path,
+    *,
+    version: RegisteredVersion,
+    metrics: Mapping[str, float],
+) -> FetchedModel:
+    """Copy a version's artifact folder to `into`, which appears whole or not at all.
 
     Args:
         location: The folder's own URI, such as `mlflow-artifacts:/1/models/m-1/artifacts`.
         tracking_uri: The server that hands out `mlflow-artifacts:` files.
         into: A path that does not exist, or an empty folder.
-        what: The version, for messages.
+        version: Whose files they are.
+        metrics: For the description that is returned.
 
     Raises:
         ArtifactMissingError: There is no `MLmodel` there.
-        RegistryRefusedError: A file lies outside the folder or is not a regular file.
+        InvalidValueError: `into` holds something.
+        RegistryRefusedError: A file lies outside the folder or is not a regular file, or
+            `MLmodel` is not what MLflow writes.
     """
+    if into.exists() and any(into.iterdir()):
+        raise InvalidValueError(f"{into} is not empty.", hint="Give a folder of its own.")
+    what = f"{version.name!r} version {version.number}"
     into.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
     try:
@@ -51,42 +66,21 @@ def download(location: str, tracking_uri: str, into: Path, *, what: str) -> None
             _copy(local, stage, what)
         else:
             _pull(location, tracking_uri, stage)
-        for path in _files(stage, what):
-            path.chmod(0o644)
-        if not (stage / MLMODEL).is_file():
-            raise ArtifactMissingError(
-                f"{what} has no {MLMODEL} file at {location}.",
-                hint="Its artifacts were deleted, or it was registered from another folder.",
-            )
+        size_bytes = sum(path.stat().st_size for path in _files(stage, what))
+        mlmodel = _described(stage, what, location)
         stage.chmod(0o755)
         stage.rename(into)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-
-
-def read_folder(
-    path: Path, version: RegisteredVersion, metrics: Mapping[str, float]
-) -> FetchedModel:
-    """Describe a downloaded model from its `MLmodel` file.
-
-    Raises:
-        RegistryRefusedError: The file is not what MLflow writes.
-    """
-    mlmodel = read_mlmodel(path / MLMODEL)
-    if mlmodel is None:
-        raise RegistryRefusedError(
-            f"The {MLMODEL} file of {version.name!r} version {version.number} lists no flavours.",
-            hint="Log the model again with MLflow.",
-        )
     flavors = tuple(sorted(mlmodel["flavors"]))
     return FetchedModel(
-        path=path,
+        path=into,
         flavors=flavors,
         mlmodel=mlmodel,
-        size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        size_bytes=size_bytes,
         framework=_framework(flavors),
         has_signature=mlmodel.get("signature") is not None,
-        has_input_example=_has_example(path, mlmodel),
+        has_input_example=_has_example(into, mlmodel),
         metrics=metrics,
     )
 
@@ -100,6 +94,21 @@ def read_mlmodel(path: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict) or not isinstance(content.get("flavors"), dict):
         return None
     return content if content["flavors"] else None
+
+
+def _described(folder: Path, what: str, location: str) -> dict[str, Any]:
+    if not (folder / MLMODEL).is_file():
+        raise ArtifactMissingError(
+            f"{what} has no {MLMODEL} file at {location}.",
+            hint="Its artifacts were deleted, or it was registered from another folder.",
+        )
+    mlmodel = read_mlmodel(folder / MLMODEL)
+    if mlmodel is None:
+        raise RegistryRefusedError(
+            f"The {MLMODEL} file of {what} lists no flavours.",
+            hint="Log the model again with MLflow.",
+        )
+    return mlmodel
 
 
 def _pull(location: str, tracking_uri: str, stage: Path) -> None:

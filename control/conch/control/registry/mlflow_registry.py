@@ -12,7 +12,7 @@ from conch.core import InvalidValueError, Signature
 
 from .connecting import Client, open_client, speaking_to
 from .deliveries import EVENTS
-from .downloading import download, read_folder
+from .downloading import bring
 from .errors import ArtifactMissingError, VersionNotFoundError
 from .packing import pack
 from .registered import (
@@ -94,10 +94,10 @@ class MlflowRegistry:
         """Copy a version's files to `into`; see `Registry.fetch`."""
         what = f"{version.name!r} version {version.number}"
         location = self._location(version)
+        metrics = self._metrics(version)
         gone = ArtifactMissingError(f"{what} has no files at {location}.")
         with speaking_to(self._uri, f"hand out the files of {what}", absent=gone):
-            download(location, self._uri, into, what=what)
-        return read_folder(into, version, self._metrics(version))
+            return bring(location, self._uri, into, version=version, metrics=metrics)
 
     def write_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
         """Set tags under `conch.`; see `Registry.write_tags`."""

@@ -129,7 +129,7 @@ class Registry(Protocol):
         ...
 
     def fetch(self, version: RegisteredVersion, into: Path) -> FetchedModel:
-        """Copy a version's files to `into`, a folder that must not exist or be empty.
+        """Copy a version's files to `into`, which must not exist or be an empty folder.
 
         The folder appears whole or not at all.
 
