@@ -17,9 +17,9 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=queue.LEASE_S + 1)
 
 
-def enqueue(database: Database, subject: str = "v1") -> Job:
+def enqueue(database: Database, subject: str = "v1", now: datetime = NOW) -> Job:
     with database.begin() as tx:
-        return jobs.enqueue(tx, kind="build", subject=subject, label=subject, now=NOW)
+        return jobs.enqueue(tx, kind="build", subject=subject, label=subject, now=now)
 
 
 def claim(database: Database, owner: str, now: datetime = NOW) -> Job | None:
@@ -105,7 +105,7 @@ def test_cancelling(database: Database) -> None:
 def test_jobs_of_a_dead_process_are_queued_again_at_once(database: Database) -> None:
     """A holder of this host that is gone is known by its pid and start, without waiting."""
     enqueue(database, "dead")
-    enqueue(database, "alive")
+    enqueue(database, "alive", LATER)
     child = subprocess.run(
         [
             sys.executable,

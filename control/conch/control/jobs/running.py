@@ -114,6 +114,7 @@ class ThreadRunner:
         owner: The name under which it takes leases.
         now: The clock.
         ended: Called after every job that ended, so that others look at once.
+        guard: Raises within the transaction of a claim where this process may not act.
     """
 
     def __init__(
@@ -124,12 +125,14 @@ class ThreadRunner:
         owner: str,
         now: Callable[[], datetime],
         ended: Callable[[], None],
+        guard: Callable[[Transaction], None] = lambda tx: None,
     ) -> None:
         self._database = database
         self._kinds = kinds
         self._owner = owner
         self._now = now
         self._ended = ended
+        self._guard = guard
         self._stop = threading.Event()
         self._wake = {kind: threading.Event() for kind in kinds}
         self._running: set[JobContext] = set()
@@ -167,9 +170,10 @@ class ThreadRunner:
             self._wake[kind].clear()
             try:
                 with self._database.begin() as tx:
+                    self._guard(tx)
                     job = queue.claim(tx, kinds=[kind], owner=self._owner, now=self._now())
             except ConchError as error:
-                log.warning("cannot look for %s jobs: %s", kind, error)
+                log.debug("no look for %s jobs: %s", kind, error)
                 job = None
             if job is None:
                 self._wake[kind].wait(_LOOK_EVERY_S)

@@ -274,3 +274,23 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who may act for all, until when.
+
+    Attributes:
+        id: What the lease is for, such as `leader`.
+        holder: The process, as `conch.control.jobs.this_process` names it.
+        token: Grows with every change of holder.
+        url: Where the holder's API answers.
+    """
+
+    id: str
+    holder: str
+    token: int
+    until: datetime
+    url: str = ""
+    created_at: datetime
+    revision: int = 1

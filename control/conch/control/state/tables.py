@@ -248,3 +248,15 @@ jobs = Table(
     _revision(),
     Index("ix_jobs_kind_subject", "kind", "subject"),
 )
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("holder", String(256), nullable=False),
+    Column("token", Integer, nullable=False),
+    _moment("until"),
+    Column("url", String(2048), nullable=False),
+    _moment("created_at"),
+    _revision(),
+)

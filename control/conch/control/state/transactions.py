@@ -12,7 +12,7 @@ from sqlalchemy import JSON, Connection, Table, and_, func, select
 from conch.core import ConflictError, NotFoundError
 
 from . import tables
-from .records import Build, Deployment, Job, Model, Release, Serving, Version
+from .records import Build, Deployment, Job, Lease, Model, Release, Serving, Version
 
 
 class _Record(Protocol):
@@ -139,6 +139,7 @@ class Transaction:
         self.servings = Rows(connection, tables.servings, Serving)
         self.releases = Rows(connection, tables.releases, Release)
         self.jobs = Rows(connection, tables.jobs, Job)
+        self.leases = Rows(connection, tables.leases, Lease)
 
 
 def as_dict(record: Any) -> dict[str, Any]:

@@ -196,3 +196,14 @@ def upgrade() -> None:
         batch_op.create_index(
             batch_op.f("ix_servings_deployment_id"), ["deployment_id"], unique=False
         )
+    op.create_table(
+        "leases",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("holder", sa.String(length=256), nullable=False),
+        sa.Column("token", sa.Integer(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("url", sa.String(length=2048), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_leases")),
+    )
