@@ -1,0 +1,79 @@
+"""The few disk operations whose failure the log must survive, as a port."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Disk(Protocol):
+    """What the writer asks of the file system."""
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write some of `data` at the end of the file and return how many bytes."""
+        ...
+
+    def sync(self, fd: int) -> None:
+        """Return once what was written is durable."""
+        ...
+
+    def truncate(self, fd: int, length: int) -> None:
+        """Cut the file to a length in bytes."""
+        ...
+
+
+class PosixDisk:
+    """The operating system's own file system."""
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write some of `data`; see `Disk.write`."""
+        return os.write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        """Flush data and length (`fdatasync`); directories are flushed in the same way."""
+        os.fdatasync(fd)
+
+    def truncate(self, fd: int, length: int) -> None:
+        """Cut the file; see `Disk.truncate`."""
+        os.ftruncate(fd, length)
+
+
+def write_all(disk: Disk, fd: int, data: bytes) -> None:
+    """Write all of `data`, however many calls it takes."""
+    written = disk.write(fd, data)
+    while written < len(data):
+        written += disk.write(fd, data[written:])
+
+
+def sync_directory(disk: Disk, directory: Path) -> None:
+    """Make renames and deletions in a directory durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(disk: Disk, path: Path, data: bytes) -> None:
+    """Put `data` at `path`, durable, so that a reader sees the old content or the new."""
+    temporary = path.with_name(path.name + ".tmp")
+    with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+        write_all(disk, fd, data)
+        disk.sync(fd)
+    temporary.replace(path)
+    sync_directory(disk, path.parent)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags, 0o644)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
