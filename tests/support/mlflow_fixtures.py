@@ -61,8 +61,16 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 
 
 @contextmanager
-def running_mlflow(root: Path, port: int | None = None) -> Iterator[MlflowServer]:
-    """Run a tracking server in a process group of its own, which ends with the block."""
+def running_mlflow(
+    root: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[MlflowServer]:
+    """Run a tracking server in a process group of its own, which ends with the block.
+
+    Args:
+        root: The folder for its database, artifacts and log; used again, they are kept.
+        port: None for any that is free.
+        environment: Variables over those that tests usually set.
+    """
     port = port or free_port()
     log = root / "server.log"
     command = [
@@ -76,7 +84,7 @@ def running_mlflow(root: Path, port: int | None = None) -> Iterator[MlflowServer
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **(environment or {})},
             cwd=root,
             start_new_session=True,
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -117,11 +118,13 @@ def _unavailable(error: Exception, tracking_uri: str, doing: str) -> ConchError:
     )
 
 
-def _shown(tracking_uri: str) -> str:
-    """Return the address without a user name and password."""
-    scheme, mark, rest = tracking_uri.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+def _shown(text: str) -> str:
+    """Return text in which addresses show no user name and password."""
+    return _CREDENTIALS.sub("//", text)
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return _shown((str(error).splitlines() or [type(error).__name__])[0])[:300]
+
+
+_CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")

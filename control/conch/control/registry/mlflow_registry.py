@@ -13,7 +13,12 @@ from conch.core import InvalidValueError, Signature
 from .connecting import Client, open_client, speaking_to
 from .deliveries import EVENTS
 from .downloading import bring
-from .errors import ArtifactMissingError, VersionNotFoundError
+from .errors import (
+    ArtifactMissingError,
+    RegistryRefusedError,
+    RegistryUnavailableError,
+    VersionNotFoundError,
+)
 from .packing import pack
 from .registered import (
     OWN_PREFIX,
@@ -28,6 +33,14 @@ from .webhooks import WebhookAction, ensure_webhook
 _PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 _LOGGED_MODEL: Final = "models:/m-"
 _LARGEST_PAGE: Final = 1000
+_ADDRESS_HINT: Final = (
+    "MLflow calls only https addresses on public networks unless its server is started with "
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true."
+)
+_KEY_HINT: Final = (
+    "If the server runs, it may have lost the key of its webhook secrets: start it with a fixed "
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY, and remove webhooks made without it."
+)
 
 
 class MlflowRegistry:
@@ -163,9 +176,20 @@ class MlflowRegistry:
     def ensure_webhook(
         self, url: str, secret: str, events: Iterable[str] = EVENTS
     ) -> WebhookAction:
-        """Make the server send its events to `url`; see `conch.control.registry.ensure_webhook`."""
-        with speaking_to(self._uri, "keep a webhook"):
-            return ensure_webhook(self._client(), url, secret, events)
+        """Make the server send its events to `url`; see `conch.control.registry.ensure_webhook`.
+
+        Raises:
+            InvalidValueError: The secret is too short.
+            RegistryRefusedError: The server may not call such an address, or conch may not ask.
+            RegistryUnavailableError: The server is away, or cannot read the webhooks it has.
+        """
+        try:
+            with speaking_to(self._uri, "keep a webhook"):
+                return ensure_webhook(self._client(), url, secret, events)
+        except RegistryRefusedError as error:
+            raise RegistryRefusedError(error.message, hint=_ADDRESS_HINT) from error
+        except RegistryUnavailableError as error:
+            raise RegistryUnavailableError(error.message, hint=_KEY_HINT) from error
 
     def _client(self) -> Client:
         return open_client(self._uri, timeout_s=self._timeout_s)
