@@ -1,4 +1,4 @@
-"""Small builds made by hand: a Python model that answers with its version."""
+"""Builds made by hand: a small Python model that answers with its version."""
 
 from __future__ import annotations
 
