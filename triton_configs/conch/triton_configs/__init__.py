@@ -27,6 +27,7 @@ from .errors import (
     TritonConfigError,
     UnknownTritonError,
 )
+from .linting import RULES, Finding, lint
 from .optimization import (
     Accelerator,
     CudaOptimization,
@@ -47,7 +48,19 @@ from .placement import (
     SecondaryDevice,
     SecondaryDeviceKind,
 )
-from .presets import portable_onnx
+from .presets import (
+    BuildFacts,
+    native_ensemble,
+    native_fil,
+    native_onnx,
+    native_openvino,
+    native_python,
+    native_pytorch,
+    native_tensorrt,
+    portable_onnx,
+)
+from .releases import TritonRelease, triton_release
+from .rules.books import Rule, Severity
 from .scheduling import (
     Control,
     ControlInput,
@@ -78,6 +91,7 @@ from .warmup import Warmup, WarmupInput
 from .warmup_files import WARMUP_FOLDER, WarmupFile, WarmupTensor
 
 __all__ = [
+    "RULES",
     "WARMUP_FOLDER",
     "Accelerator",
     "AllVersions",
@@ -85,6 +99,7 @@ __all__ = [
     "BatchInputKind",
     "BatchOutput",
     "BatchOutputKind",
+    "BuildFacts",
     "ConfigSyntaxError",
     "ConfigValueError",
     "Control",
@@ -95,6 +110,7 @@ __all__ = [
     "EnsembleStep",
     "Ensembling",
     "ExecutionAccelerators",
+    "Finding",
     "GraphLowerBound",
     "GraphOptimization",
     "GraphShape",
@@ -123,9 +139,11 @@ __all__ = [
     "RepositoryAgents",
     "Reshape",
     "ResponseCache",
+    "Rule",
     "SecondaryDevice",
     "SecondaryDeviceKind",
     "SequenceBatching",
+    "Severity",
     "SpecificVersions",
     "State",
     "StrategyDirect",
@@ -133,13 +151,23 @@ __all__ = [
     "TimeoutAction",
     "TransactionPolicy",
     "TritonConfigError",
+    "TritonRelease",
     "UnknownTritonError",
     "VersionPolicy",
     "Warmup",
     "WarmupFile",
     "WarmupInput",
     "WarmupTensor",
+    "lint",
+    "native_ensemble",
+    "native_fil",
+    "native_onnx",
+    "native_openvino",
+    "native_python",
+    "native_pytorch",
+    "native_tensorrt",
     "parse",
     "portable_onnx",
     "render",
+    "triton_release",
 ]

@@ -1,45 +1,52 @@
 """Complete configurations for what a build publishes, one per backend.
 
 Servers run with auto-completion off, so a preset states everything: tensors, batching, instances,
-versions. A preset takes the same four things, whichever backend serves the build, so that the
+versions. All presets take the same `BuildFacts`, whichever backend serves the build, so that the
 portable and the native flavour of one build differ in nothing that a caller can see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, NotRequired, TypedDict, Unpack
 
 from conch.core import DYNAMIC, Ordinal, ServingSpec, Signature, TensorSpec, TritonName
 
 from .configs import ModelConfig, SpecificVersions, VersionPolicy
 from .errors import PresetError
 from .placement import InstanceGroup, InstanceKind
-from .scheduling import DynamicBatching, QueuePolicy
+from .rules.backends import FIL_FILES
+from .scheduling import DynamicBatching, EnsembleStep, Ensembling, QueuePolicy
 from .tensors import Input, Output, Reshape
 from .warmup_files import WarmupFile, warmup_samples
 
 
-def portable_onnx(
-    *,
-    model: TritonName,
-    ordinal: Ordinal,
-    signature: Signature,
-    spec: ServingSpec,
-    warmup: Sequence[WarmupFile] = (),
-    parameters: Mapping[str, str] | None = None,
-) -> ModelConfig:
-    """Return the configuration of an ONNX build served through Triton's Python backend.
+class BuildFacts(TypedDict):
+    """What every preset needs to know of a build.
 
-    The version folder holds `model.py`, which runs the `model.onnx` beside it with ONNX Runtime.
-    This is the flavour for servers without the ONNX Runtime backend.
-
-    Args:
+    Attributes:
         model: The model's name on the wire and of its folder.
         ordinal: The one version to serve.
         signature: Tensors; `shape` leaves the batch dimension out where `batched`.
         spec: Batching and instances.
-        warmup: Samples whose files lie in the model's `warmup` folder.
-        parameters: Options that `model.py` reads, strings by name.
+        warmup: Samples whose files lie in the model's `warmup` folder; none where left out.
+        parameters: Options that the backend or `model.py` reads; none where left out.
+    """
+
+    model: TritonName
+    ordinal: Ordinal
+    signature: Signature
+    spec: ServingSpec
+    warmup: NotRequired[Sequence[WarmupFile]]
+    parameters: NotRequired[Mapping[str, str]]
+
+
+def portable_onnx(**facts: Unpack[BuildFacts]) -> ModelConfig:
+    """Return the configuration of an ONNX build served through Triton's Python backend.
+
+    The version folder holds `model.py`, which runs the `model.onnx` beside it with ONNX Runtime.
+    This is the flavour for servers without the ONNX Runtime backend.
 
     Raises:
         PresetError: The signature, the options and the samples contradict each other.
@@ -57,39 +64,172 @@ def portable_onnx(
     >>> config.backend, config.max_batch_size, config.version_policy.specific.versions
     ('python', 32, (7,))
     """
-    return _complete(
-        model=model,
-        ordinal=ordinal,
-        signature=signature,
-        spec=spec,
-        warmup=warmup,
-        backend="python",
-        kind=InstanceKind.CPU,
-        parameters=parameters or {},
+    return native_python(**facts)
+
+
+def native_python(
+    *, kind: InstanceKind = InstanceKind.CPU, **facts: Unpack[BuildFacts]
+) -> ModelConfig:
+    """Return the configuration of a `model.py` for the Python backend.
+
+    Raises:
+        PresetError: The signature, the options and the samples contradict each other.
+    """
+    return _complete(facts, backend="python", kind=kind)
+
+
+def native_onnx(
+    *, kind: InstanceKind = InstanceKind.CPU, **facts: Unpack[BuildFacts]
+) -> ModelConfig:
+    """Return the configuration of a `model.onnx` for the ONNX Runtime backend.
+
+    Raises:
+        PresetError: The signature, the options and the samples contradict each other.
+    """
+    return _complete(facts, backend="onnxruntime", kind=kind)
+
+
+def native_openvino(
+    *,
+    filename: Literal["model.xml", "model.onnx", "model.saved_model"] = "model.xml",
+    **facts: Unpack[BuildFacts],
+) -> ModelConfig:
+    """Return the configuration of a model for the OpenVINO backend, which runs on the CPU.
+
+    Args:
+        filename: What the version folder holds: OpenVINO's own format, or another that it reads.
+        **facts: The build.
+
+    Raises:
+        PresetError: The signature, the options and the samples contradict each other.
+    """
+    config = _complete(facts, backend="openvino", kind=InstanceKind.CPU)
+    return replace(config, default_model_filename=filename)
+
+
+def native_tensorrt(**facts: Unpack[BuildFacts]) -> ModelConfig:
+    """Return the configuration of a `model.plan` for the TensorRT backend, on GPUs.
+
+    Raises:
+        PresetError: The signature, the options and the samples contradict each other.
+    """
+    return _complete(facts, backend="tensorrt", kind=InstanceKind.GPU)
+
+
+def native_pytorch(
+    *,
+    platform: Literal["pytorch_libtorch", "torch_aoti"] = "pytorch_libtorch",
+    kind: InstanceKind = InstanceKind.CPU,
+    **facts: Unpack[BuildFacts],
+) -> ModelConfig:
+    """Return the configuration of a `model.pt` or `model.pt2` for the PyTorch backend.
+
+    A TorchScript module's inputs are found by the argument names of `forward` or as
+    `NAME__<index>`, outputs as `NAME__<index>` or by their order.
+
+    Args:
+        platform: TorchScript, or an AOTInductor package (from 26.03; no batches above 1).
+        kind: The device.
+        **facts: The build.
+
+    Raises:
+        PresetError: The signature, the options and the samples contradict each other, or an
+            AOTInductor package is to take batches.
+    """
+    if platform == "torch_aoti" and facts["spec"].max_batch_size > 1:
+        raise PresetError(
+            f"{facts['model']!r} is an AOTInductor package, which takes no batches above 1.",
+            hint="Set max_batch_size to 1 or 0, or convert to ONNX.",
+        )
+    return replace(_complete(facts, backend="pytorch", kind=kind), platform=platform)
+
+
+def native_fil(
+    *,
+    model_type: str,
+    is_classifier: bool,
+    predict_proba: bool = False,
+    kind: InstanceKind = InstanceKind.CPU,
+    **facts: Unpack[BuildFacts],
+) -> ModelConfig:
+    """Return the configuration of a tree ensemble for the FIL backend.
+
+    FIL names its tensors `input__0` and `output__0`, computes in FP32 and always takes batches;
+    the signature must say the same.
+
+    Args:
+        model_type: `xgboost_ubj`, `xgboost_json`, `xgboost`, `lightgbm` or `treelite_checkpoint`;
+            it decides the file's name.
+        is_classifier: Whether the output is a class.
+        predict_proba: Whether the output is a probability per class.
+        kind: The device.
+        **facts: The build.
+
+    Raises:
+        PresetError: The type is unknown, the signature is not FIL's, or the facts contradict
+            each other.
+    """
+    if model_type not in FIL_FILES:
+        raise PresetError(
+            f"FIL reads no {model_type!r}.", hint=f"It reads: {', '.join(FIL_FILES)}."
+        )
+    names = [t.name for t in (*facts["signature"].inputs, *facts["signature"].outputs)]
+    if names != ["input__0", "output__0"]:
+        raise PresetError(
+            f"{facts['model']!r} names its tensors {names}; FIL's are input__0 and output__0.",
+            hint="Rename them in the signature.",
+        )
+    switches = {"is_classifier": is_classifier, "predict_proba": predict_proba}
+    config = _complete(facts, backend="fil", kind=kind)
+    return replace(
+        config,
+        parameters={
+            **config.parameters,
+            "model_type": model_type,
+            **{name: "true" if on else "false" for name, on in switches.items()},
+        },
     )
 
 
-def _complete(
-    *,
-    model: TritonName,
-    ordinal: Ordinal,
-    signature: Signature,
-    spec: ServingSpec,
-    warmup: Sequence[WarmupFile],
-    backend: str,
-    kind: InstanceKind,
-    parameters: Mapping[str, str],
-) -> ModelConfig:
+def native_ensemble(*, steps: Sequence[EnsembleStep], **facts: Unpack[BuildFacts]) -> ModelConfig:
+    """Return the configuration of a graph of models that callers see as one.
+
+    Batches, instances and warm-up belong to the models of the graph, so `spec` says only how many
+    rows a request may have, and samples are refused.
+
+    Args:
+        steps: The models and how their tensors are wired.
+        **facts: The build; its signature is that of the whole graph.
+
+    Raises:
+        PresetError: The signature and the options contradict each other, or there are samples.
+    """
+    if facts.get("warmup"):
+        raise PresetError(
+            f"{facts['model']!r} is an ensemble, which Triton does not warm.",
+            hint="Warm its models.",
+        )
+    return replace(
+        _complete(facts, backend="", kind=InstanceKind.AUTO),
+        platform="ensemble",
+        dynamic_batching=None,
+        ensemble_scheduling=Ensembling(step=tuple(steps)),
+        instance_group=(),
+    )
+
+
+def _complete(facts: BuildFacts, *, backend: str, kind: InstanceKind) -> ModelConfig:
+    signature, spec = facts["signature"], facts["spec"]
     rows = spec.max_batch_size
     if rows and not signature.batched:
         raise PresetError(
-            f"{model!r} has no batch dimension, yet max_batch_size is {rows}.",
+            f"{facts['model']!r} has no batch dimension, yet max_batch_size is {rows}.",
             hint="Set max_batch_size to 0.",
         )
     return ModelConfig(
-        name=model,
+        name=facts["model"],
         backend=backend,
-        version_policy=VersionPolicy(specific=SpecificVersions(versions=(ordinal,))),
+        version_policy=VersionPolicy(specific=SpecificVersions(versions=(facts["ordinal"],))),
         max_batch_size=rows,
         input=tuple(
             Input(
@@ -112,8 +252,10 @@ def _complete(
         ),
         dynamic_batching=_batching(spec),
         instance_group=(InstanceGroup(kind=kind, count=spec.instances),),
-        parameters=dict(parameters),
-        model_warmup=warmup_samples(warmup, signature=signature, max_batch_size=rows),
+        parameters=dict(facts.get("parameters", {})),
+        model_warmup=warmup_samples(
+            facts.get("warmup", ()), signature=signature, max_batch_size=rows
+        ),
     )
 
 

@@ -196,7 +196,7 @@ class EnsembleStep:
 
     Attributes:
         model_name: The model.
-        model_version: Its version; -1 for the newest, and 0 (unset) is a version of that number.
+        model_version: Its version; -1 for the newest. Unset is 0, a version that nobody has.
         input_map: The model's input to the ensemble tensor that feeds it.
         output_map: The model's output to the ensemble tensor that it writes.
         model_namespace: Where the model is looked up.
