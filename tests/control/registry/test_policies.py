@@ -33,10 +33,11 @@ def test_patterns_of_names(
         {"mode": TakeUpMode.ALIAS, "alias": ""},
         {"mode": TakeUpMode.TAG, "tag_key": ""},
         {"mode": TakeUpMode.TAG, "tag_key": "conch.status"},
+        {"mode": TakeUpMode.TAG, "tag_key": "triton.deploy"},
     ],
-    ids=["no alias", "no tag", "own tag"],
+    ids=["no alias", "no tag", "own tag", "serving option"],
 )
 def test_policies_that_could_not_work_are_refused(policy: dict[str, str]) -> None:
-    """A policy without a mark to look for, or that looks for conch's own, is an error."""
+    """A policy without a mark to look for, or by a tag that means something else, is an error."""
     with pytest.raises(InvalidValueError):
         TakeUpPolicy(**policy)  # type: ignore[arg-type]

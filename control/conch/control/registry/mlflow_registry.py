@@ -275,7 +275,7 @@ def _is_prompt(found: Any) -> bool:
 def _no_version(name: str, number: int) -> VersionNotFoundError:
     return VersionNotFoundError(
         f"The registry has no version {number} of {name!r}.",
-        hint="It may have been deleted there; conch registry sync looks again.",
+        hint="It may have been deleted there.",
         name=name,
         number=number,
     )

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from conch.core import InvalidValueError
 
 from .registered import OWN_PREFIX
+from .serving_tags import OPTION_PREFIX
 
 
 class TakeUpMode(StrEnum):
@@ -47,10 +48,11 @@ class TakeUpPolicy:
             raise InvalidValueError("A take-up policy by alias needs the alias's name.")
         if self.mode is TakeUpMode.TAG and not self.tag_key:
             raise InvalidValueError("A take-up policy by tag needs the tag's key.")
-        if self.tag_key.startswith(OWN_PREFIX):
+        if self.mode is TakeUpMode.TAG and self.tag_key.startswith((OWN_PREFIX, OPTION_PREFIX)):
             raise InvalidValueError(
-                f"The take-up policy looks for {self.tag_key!r}, which conch itself may write.",
-                hint=f"Choose a tag outside {OWN_PREFIX!r}.",
+                f"The take-up policy cannot go by {self.tag_key!r}: tags under {OWN_PREFIX!r} are "
+                f"what conch writes, and tags under {OPTION_PREFIX!r} are serving options.",
+                hint="Choose another key, such as 'deploy'.",
             )
 
     def covers(self, name: str) -> bool:

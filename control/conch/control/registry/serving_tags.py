@@ -10,7 +10,7 @@ from conch.core import InvalidValueError, ServingSpec
 
 from .errors import ServingTagError
 
-PREFIX: Final = "triton."
+OPTION_PREFIX: Final = "triton."
 _INTEGER = re.compile(r"[0-9]{1,9}")
 
 
@@ -25,8 +25,8 @@ def spec_from_tags(tags: Mapping[str, str]) -> ServingSpec:
     >>> spec_from_tags({"triton.preferred_batch_sizes": "4, 8"}).preferred_batch_sizes
     (4, 8)
     """
-    given = {key: value for key, value in sorted(tags.items()) if key.startswith(PREFIX)}
-    options = {key.removeprefix(PREFIX): _read(key, value) for key, value in given.items()}
+    given = {key: value for key, value in sorted(tags.items()) if key.startswith(OPTION_PREFIX)}
+    options = {key.removeprefix(OPTION_PREFIX): _read(key, value) for key, value in given.items()}
     try:
         return ServingSpec.from_dict(options)
     except InvalidValueError as error:
