@@ -232,9 +232,14 @@ class Appender:
         last = self._segments[-1]
         try:
             write_bytes(self._disk, self._fd, frame)
+        except OSError as error:
+            self._undo(last.length)
+            raise self._refusal(error) from error
+        try:
             self._disk.sync(self._fd)
         except OSError as error:
-            raise self._undo(error, last.length) from error
+            self._undo(last.length)
+            raise self._fail(error) from error
         self._segments[-1] = replace(last, length=last.length + len(frame))
 
     def _make_room(self, incoming_bytes: int, *, held_from: int | None) -> bool:
@@ -253,15 +258,12 @@ class Appender:
             self._segments.remove(segment)
         return plan.fits
 
-    def _undo(self, error: OSError, length: int) -> EventError:
-        """Cut off what a failed write left and return what its callers are told."""
+    def _undo(self, length: int) -> None:
+        """Cut off what a failed write left, so that a retry does not take it for stored."""
         try:
             self._disk.truncate(self._fd, length)
-            if error.errno in NO_ROOM:
-                self._disk.sync(self._fd)
-        except OSError as second:
-            return self._fail(second)
-        return self._refusal(error)
+        except OSError as error:
+            raise self._fail(error) from error
 
     def _refusal(self, error: OSError) -> EventError:
         if error.errno in NO_ROOM:
