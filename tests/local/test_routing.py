@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -341,10 +342,74 @@ def test_a_large_body_passes_and_a_larger_one_is_refused(
 ) -> None:
     """Bodies up to the limit are routed; above it the answer is 413 with a code."""
     path = f"/v2/models/{MODEL}/infer"
-    allowed = ask(local_platform.connection(), "POST", path, b"[" * 5_000_000, None)
-    assert (allowed.status, allowed.headers["x-conch-model"]) == (400, MODEL)
-    refused = ask(local_platform.connection(), "POST", path, b"[" * (64 * 2**20 + 1), None)
+    padded = _nested(1) + b" " * 5_000_000
+    allowed = ask(local_platform.connection(), "POST", path, padded, None)
+    assert (allowed.status, allowed.version in (1, 2)) == (200, True)
+    refused = ask(local_platform.connection(), "POST", path, b" " * (64 * 2**20 + 1), None)
     assert (refused.status, refused.json["code"]) == (413, "request-too-large")
+
+
+def _nested(depth: int) -> bytes:
+    data = "[" * depth + "1,1,1,1" + "]" * depth
+    tensor = f'{{"name":"x","shape":[1,4],"datatype":"FP32","data":{data}}}'
+    return f'{{"inputs":[{tensor}],"outputs":[{{"name":"y"}}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-encoding": "gzip"},
+        {"inference-header-content-length": "999999999"},
+        {"inference-header-content-length": "9999999e-9"},
+    ],
+    ids=["plain", "gzip", "stated length", "a length that is none"],
+)
+def test_nesting_that_would_crash_a_server_does_not_reach_it(
+    local_platform: LocalPlatform, split: TrafficSplit, headers: dict[str, str]
+) -> None:
+    """JSON nested a million deep ends Triton's process; the gateway refuses it."""
+    body = _nested(1_000_000)
+    if "content-encoding" in headers:
+        body = gzip.compress(body)
+    path = f"/v2/models/{MODEL}/infer"
+    pids = [local_platform.pid("triton-a-0"), local_platform.pid("triton-b-0")]
+    answer = ask(local_platform.connection(), "POST", path, body, headers)
+    assert (answer.status, answer.json["code"]) == (400, "json-too-deep")
+    assert pids == [local_platform.pid("triton-a-0"), local_platform.pid("triton-b-0")]
+    assert local_platform.infer(MODEL, unit="u").status == 200
+
+
+def test_ordinary_nesting_brackets_in_strings_and_gzip_pass(
+    local_platform: LocalPlatform, split: TrafficSplit
+) -> None:
+    """Nested data, a string of a thousand brackets, and a gzip body are answered by the model."""
+    path = f"/v2/models/{MODEL}/infer"
+    connection = local_platform.connection()
+    assert ask(connection, "POST", path, _nested(3), None).status == 200
+    assert ask(connection, "POST", path, _nested(200), None).headers["x-conch-model"] == MODEL
+    squeezed = ask(
+        connection, "POST", path, gzip.compress(_nested(2)), {"content-encoding": "gzip"}
+    )
+    assert squeezed.version in (1, 2)
+    text = {"name": "s", "shape": [1, 1], "datatype": "BYTES", "data": ['\\"' + "[" * 1000]}
+    x = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1.0] * 4}
+    answer = ask(connection, "POST", path, json.dumps({"inputs": [x, text]}), None)
+    assert answer.status == 200
+    refused = ask(connection, "POST", path, b"x", {"content-encoding": "deflate"})
+    assert (refused.status, refused.json["code"]) == (415, "unsupported-encoding")
+
+
+def test_binary_tensors_pass_over_http(local_platform: LocalPlatform, split: TrafficSplit) -> None:
+    """Tensors after the JSON header may hold any byte, brackets and quotes included."""
+    tensor = http_client.InferInput("x", [8, 4], "FP32")
+    values = np.frombuffer(b"[{[\"" * 32, np.float32).reshape(8, 4)
+    tensor.set_data_from_numpy(np.array(values), binary_data=True)
+    wanted = http_client.InferRequestedOutput("y", binary_data=True)
+    with http_client.InferenceServerClient(local_platform.address) as http:
+        answer = http.infer(MODEL, [tensor], outputs=[wanted], headers={"x-conch-unit": "u"})
+    version = split.arm_of("u").ordinal
+    np.testing.assert_array_equal(answer.as_numpy("y"), values * 2 + np.float32(version))
 
 
 def test_large_tensors_pass_over_grpc(

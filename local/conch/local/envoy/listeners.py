@@ -103,7 +103,25 @@ def listeners(settings: LocalSettings, *, port: int, access_log: str) -> dict[st
 
 def _filters(settings: LocalSettings) -> list[dict[str, Any]]:
     script = files(__package__ or "").joinpath("request.lua").read_text(encoding="utf-8")
+    gzip = "type.googleapis.com/envoy.extensions.compression.gzip.decompressor.v3.Gzip"
     return [
+        {
+            # Bodies are inspected and limited in their plain form.
+            "name": "envoy.filters.http.decompressor",
+            "typed_config": {
+                "@type": f"{_HTTP}.decompressor.v3.Decompressor",
+                "decompressor_library": {"name": "gzip", "typed_config": {"@type": gzip}},
+                "request_direction_config": {"advertise_accept_encoding": False},
+                "response_direction_config": {
+                    "common_config": {
+                        "enabled": {
+                            "default_value": False,
+                            "runtime_key": "conch.decompress.answers",
+                        }
+                    }
+                },
+            },
+        },
         {
             "name": "envoy.filters.http.buffer",
             "typed_config": {

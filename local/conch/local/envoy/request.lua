@@ -6,6 +6,10 @@
 -- bidirectional streams, whose messages cannot be waited for.
 
 local UNIT, MODEL, VERSION = "x-conch-unit", "x-conch-model", "x-conch-version"
+-- Triton 2.51 reads JSON recursively and overflows its stack on deep nesting: one such request would
+-- end the server, and sent again, the next one. No tensor needs more than its rank.
+local DEEPEST = 256
+
 local SERVICE = "^/inference%.GRPCInferenceService/([%w_]+)"
 
 -- Unary methods whose message starts with the model: field 1 is its name and field 2 its version
@@ -124,6 +128,51 @@ local function named(body)
   return model, version
 end
 
+-- Tells whether brackets of a JSON text nest deeper than DEEPEST; texts stop counting where they
+-- stop being JSON, as parsers do.
+local function too_deep(text)
+  local depth, quoted, i = 0, false, 1
+  while i <= #text do
+    local c = byte(text, i)
+    if quoted then
+      if c == 92 then i = i + 1 elseif c == 34 then quoted = false end
+    elseif c == 34 then
+      quoted = true
+    elseif c == 91 or c == 123 then
+      depth = depth + 1
+      if depth > DEEPEST then return true end
+    elseif c == 93 or c == 125 then
+      depth = depth - 1
+    end
+    i = i + 1
+  end
+  return false
+end
+
+local function problem(handle, status, code, detail)
+  handle:respond(
+    {[":status"] = status, ["content-type"] = "application/problem+json"},
+    string.format('{"type":"about:blank","status":%s,"code":"%s","detail":"%s"}',
+      status, code, detail))
+end
+
+-- Looks at the JSON of an HTTP request: all of the body, or what comes before binary tensors.
+local function inspect(handle, headers)
+  local encoding = headers:get("content-encoding")
+  if encoding and encoding ~= "identity" then
+    problem(handle, "415", "unsupported-encoding", "Send the body plain or with gzip.")
+    return
+  end
+  local stated = headers:get("inference-header-content-length") or ""
+  local body = handle:body()
+  if not body then return end
+  local length = body:length()
+  if string.match(stated, "^%d+$") then length = math.min(length, tonumber(stated)) end
+  if too_deep(body:getBytes(0, length)) then
+    problem(handle, "400", "json-too-deep", "The request's JSON nests too deeply.")
+  end
+end
+
 local function refuse(handle, status, message)
   handle:respond({
     [":status"] = "200", ["content-type"] = "application/grpc",
@@ -133,7 +182,8 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local method = string.match(headers:get(":path") or "", SERVICE)
+  local path = headers:get(":path") or ""
+  local method = string.match(path, SERVICE)
   if method ~= "ModelStreamInfer" then
     headers:remove(MODEL)
     headers:remove(VERSION)
@@ -146,6 +196,7 @@ function envoy_on_request(handle)
   seen:set("conch", "unit", bit.tohex(xxh64(unit), 16))
   seen:set("conch", "unit_given", given)
   handle:clearRouteCache()
+  if method == nil and string.sub(path, 1, 4) == "/v2/" then inspect(handle, headers) end
   if method == nil or not NAMED[method] then return end
 
   local body = handle:body()

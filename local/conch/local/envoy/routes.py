@@ -86,13 +86,14 @@ def _retry_policy(settings: LocalSettings) -> dict[str, Any]:
     """Return when a request is sent again, and to whom.
 
     A refused connection and a refused stream never ran anything. A reset may have, so it is an
-    option. Never on 503: Triton answers it when its queue is full, and more requests do not help.
+    option. Once only: a request over which servers crash must not take the whole slot with it.
+    Never on 503: Triton answers it when its queue is full, and more requests do not help.
     """
     previous = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     reset = "reset" if settings.retry_resets else "reset-before-request"
     return {
         "retry_on": f"connect-failure,refused-stream,{reset}",
-        "num_retries": 2,
+        "num_retries": 1,
         "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
         "retry_host_predicate": [
             {
