@@ -21,6 +21,7 @@ from pydantic_settings import (
 from conch.core import ConchError
 
 CONFIG_NAME = "conch.toml"
+RUNNING_NAME = "running.json"
 
 
 class SettingsInvalidError(ConchError):
@@ -61,8 +62,8 @@ class TakeUpSettings(_Group):
 
     mode: Literal["all", "alias", "tag"] = "all"
     alias: str = Field(default="champion", description="For mode `alias`.")
-    tag_key: str = Field(default="conch.serve", description="For mode `tag`.")
-    tag_value: str = Field(default="true", description="For mode `tag`.")
+    tag_key: str = Field(default="deploy", description="For mode `tag`.")
+    tag_value: str = Field(default="triton", description="For mode `tag`.")
     include: tuple[str, ...] = Field(default=("*",), description="Globs of model names.")
     exclude: tuple[str, ...] = Field(default=(), description="Globs of model names.")
 
@@ -132,6 +133,14 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls, toml_file=home / CONFIG_NAME)
         return init_settings, env_settings, toml
 
+    def save(self) -> None:
+        """Keep these settings in the home folder, readable by the owner alone, for `running`."""
+        path = self.home / RUNNING_NAME
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(self.model_dump_json(indent=1))
+        fresh.replace(path)
+
     @property
     def database(self) -> str:
         """The control database's URL."""
@@ -168,3 +177,15 @@ def read_settings(**given: Any) -> Settings:
             f"Setting {where!r}: {first['msg']}.",
             hint="docs/reference/settings.md lists them all.",
         ) from error
+
+
+def running_settings(home: Path) -> Settings | None:
+    """Return the settings that the platform of a home was last brought up with, if it ever was.
+
+    Whoever talks to a running platform needs these, not what the environment says now.
+    """
+    try:
+        text = (home / RUNNING_NAME).read_text()
+    except FileNotFoundError:
+        return None
+    return Settings.model_validate_json(text)

@@ -1,0 +1,1 @@
+"""Bringing a model from registered to served: observe its world, decide, apply."""

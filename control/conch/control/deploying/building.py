@@ -1,0 +1,221 @@
+"""The build job: fetch a registered version, convert it, prove it, keep the result."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from conch.core import (
+    ConchError,
+    Ordinal,
+    SemanticVersion,
+    ServingSpec,
+    Signature,
+    TritonName,
+    next_version,
+)
+from conch.model_repo_builder import BuildRequest, Limits, Manifest, check_digest, read_manifest
+
+from ..jobs import JobContext
+from ..ports import Workshop
+from ..registry import FetchedModel, Registry, spec_from_tags
+from ..state import (
+    Build,
+    BuildStatus,
+    Database,
+    Json,
+    Model,
+    Transaction,
+    Version,
+    VersionStatus,
+    new_id,
+)
+
+_FETCHED: Final = 0.2
+
+
+class ReplacedError(ConchError):
+    """Another version has the number that was to be built."""
+
+    code = "version-replaced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildJob:
+    """Handles jobs of the kind `build`; the subject is a version's id.
+
+    Attributes:
+        builds: The folder that published builds go to, as `<model>/<ordinal>`.
+        limits: What one build may take.
+        refuse_weak_evidence: Whether a report that proves little refuses the version.
+    """
+
+    database: Database
+    registry: Registry
+    workshop: Workshop
+    builds: Path
+    limits: Limits
+    refuse_weak_evidence: bool
+    now: Callable[[], datetime]
+
+    def __call__(self, context: JobContext) -> Json:
+        model, version, build = context.commit(lambda tx: self._open(tx, context.job.subject))
+        output = self.builds / model.triton_name / str(build.ordinal)
+        fetched: FetchedModel | None = None
+        try:
+            manifest = _published(output)
+            if manifest is None:
+                fetched, manifest = self._make(context, model, version, build, output)
+        except ConchError as error:
+            if not error.retryable:
+                reason = error.as_dict()
+                context.commit(lambda tx: self._refuse(tx, build, reason))
+            raise
+        done = context.commit(lambda tx: self._keep(tx, build, manifest, fetched, output))
+        return {"build_id": done.id, "semantic_version": done.semantic_version}
+
+    def _open(self, tx: Transaction, version_id: str) -> tuple[Model, Version, Build]:
+        """Return the version's unfinished build, begun anew where there is none."""
+        version = tx.versions.get(version_id)
+        model = tx.models.get(version.model_id)
+        unfinished = tx.builds.first(
+            version_id=version.id, identity=version.identity, status=BuildStatus.BUILDING
+        )
+        if unfinished is not None:
+            return model, version, unfinished
+        build = tx.builds.add(
+            Build(
+                id=new_id(),
+                model_id=model.id,
+                version_id=version.id,
+                ordinal=model.next_ordinal,
+                identity=version.identity,
+                status=BuildStatus.BUILDING,
+                created_at=self.now(),
+            )
+        )
+        tx.models.change(model, next_ordinal=Ordinal(model.next_ordinal + 1))
+        return model, version, build
+
+    def _make(
+        self, context: JobContext, model: Model, version: Version, build: Build, output: Path
+    ) -> tuple[FetchedModel, Manifest]:
+        spec = spec_from_tags({**model.tags, **version.tags})
+        scratch = self.builds / ".fetched" / build.id
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            context.progress(0.01, "fetching the model from the registry")
+            registered = self.registry.version(version.name, version.version)
+            if registered.identity != version.identity:
+                raise ReplacedError(
+                    f"Version {version.version} of {version.name!r} was replaced in the registry.",
+                    hint="The next sweep takes up the one that is there now.",
+                )
+            fetched = self.registry.fetch(registered, scratch)
+            manifest = self.workshop.build(
+                self._request(model, version, build, spec, fetched.path, output),
+                progress=lambda part, text: context.progress(_FETCHED + 0.8 * part, text),
+                cancelled=context.cancelled,
+            )
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return fetched, manifest
+
+    def _request(
+        self,
+        model: Model,
+        version: Version,
+        build: Build,
+        spec: ServingSpec,
+        source: Path,
+        output: Path,
+    ) -> BuildRequest:
+        return BuildRequest(
+            build_id=build.id,
+            registered_name=version.name,
+            model=TritonName(model.triton_name),
+            ordinal=build.ordinal,
+            source=source,
+            output=output,
+            spec=spec,
+            limits=self.limits,
+            refuse_weak_evidence=self.refuse_weak_evidence,
+        )
+
+    def _keep(
+        self,
+        tx: Transaction,
+        build: Build,
+        manifest: Manifest,
+        fetched: FetchedModel | None,
+        output: Path,
+    ) -> Build:
+        version = tx.versions.get(build.version_id)
+        semantic = str(_semantic_version(tx.builds.find(model_id=build.model_id), manifest))
+        kept = tx.builds.change(
+            tx.builds.get(build.id),
+            status=BuildStatus.VERIFIED,
+            path=str(output),
+            digest=manifest.digest,
+            graph_digest=manifest.graph_digest,
+            semantic_version=semantic,
+            manifest=manifest.as_dict(),
+            finished_at=self.now(),
+        )
+        if version.identity == build.identity:
+            facts = {} if fetched is None else _facts(fetched)
+            tx.versions.change(
+                version,
+                status=VersionStatus.VERIFIED,
+                reason=None,
+                semantic_version=semantic,
+                **facts,
+            )
+        return kept
+
+    def _refuse(self, tx: Transaction, build: Build, reason: Json) -> None:
+        tx.builds.change(
+            tx.builds.get(build.id),
+            status=BuildStatus.REFUSED,
+            reason=reason,
+            finished_at=self.now(),
+        )
+
+
+def _facts(fetched: FetchedModel) -> dict[str, object]:
+    return {
+        "framework": fetched.framework,
+        "model_size": fetched.size_bytes,
+        "accuracy_metrics": dict(fetched.metrics),
+    }
+
+
+def _published(output: Path) -> Manifest | None:
+    """Return the manifest of a build that was published before a crash, if it is whole."""
+    if not (output / "manifest.json").is_file():
+        return None
+    check_digest(output)
+    return read_manifest(output)
+
+
+def _semantic_version(builds: list[Build], manifest: Manifest) -> SemanticVersion:
+    """Derive the version from the highest one that the model has had."""
+    versioned = [
+        (SemanticVersion.parse(build.semantic_version), build)
+        for build in builds
+        if build.semantic_version is not None
+    ]
+    if not versioned:
+        return next_version(None, before=None, after=manifest.signature, same_graph=False)
+    highest, build = max(versioned, key=lambda pair: pair[0])
+    return next_version(
+        highest,
+        before=Signature.from_dict(build.manifest["signature"]),
+        after=manifest.signature,
+        same_graph=build.graph_digest == manifest.graph_digest,
+    )

@@ -1,0 +1,294 @@
+"""What to do next for one model: a pure function of its world.
+
+Each step is a value, applied by `applying.py` and printed by `--dry-run`; a step changes one thing
+and the next look at the world decides the one after it, so that any point at which the process
+dies leads back here and on to the same end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Final
+
+from conch.core import ConchError, ServerState, SlotName
+
+from ..jobs import CancelledError
+from ..state import (
+    Build,
+    DeploymentStatus,
+    Job,
+    JobStatus,
+    Json,
+    Release,
+    ReleaseStatus,
+    Serving,
+    ServingStatus,
+    Version,
+    VersionStatus,
+)
+from .world import World
+
+BUILD = "build"
+LOAD = "load"
+RETRY_AFTER_S: Final = 5.0
+"""How long a failure that may pass is left alone, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestBuild:
+    """Queue the build of a version that policy took up."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """Record why a version cannot be served."""
+
+    version: Version
+    reason: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailServing:
+    """Record why a build could not be loaded into its slot."""
+
+    serving: Serving
+    reason: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Give a model's first build a deployment and a slot."""
+
+    build: Build
+    slot: SlotName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLoad:
+    """Queue the loading, warming and preflight of a build in its slot."""
+
+    serving: Serving
+    build: Build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoLive:
+    """Make a loaded first build the one that answers."""
+
+    build: Build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTraffic:
+    """Let a release whose candidate passed its preflight begin."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndRelease:
+    """End a release whose candidate cannot serve."""
+
+    release: Release
+    reason: ConchError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retire:
+    """Take a build that nobody needs any more out of the routes."""
+
+    serving: Serving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload:
+    """Unload a retired build; the one step that acts on the target."""
+
+    serving: Serving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetStatus:
+    """Write the deployment's status."""
+
+    status: DeploymentStatus
+
+
+RowStep = (
+    RequestBuild
+    | Refuse
+    | Place
+    | RequestLoad
+    | FailServing
+    | GoLive
+    | StartTraffic
+    | EndRelease
+    | Retire
+    | SetStatus
+)
+Step = RowStep | Unload
+
+
+class CandidateFailedError(ConchError):
+    """The candidate of a release did not load, or did not pass its preflight."""
+
+    code = "candidate-failed"
+
+
+def decide(world: World) -> tuple[Step, ...]:
+    """Return the steps that bring one model nearer to what is wanted; empty when it is there."""
+    return (
+        *_builds(world),
+        *_first(world),
+        *_loads(world),
+        *_release(world),
+        *_retire(world),
+        *_status(world),
+    )
+
+
+def _builds(world: World) -> Iterator[Step]:
+    for version in world.versions:
+        if not (version.wanted and version.present):
+            continue
+        if version.status is VersionStatus.REGISTERED:
+            yield RequestBuild(version=version)
+        elif version.status is VersionStatus.BUILDING:
+            match _last(world, BUILD, version.id):
+                case Last.NONE:
+                    yield RequestBuild(version=version)
+                case Job() as job:
+                    yield Refuse(version=version, reason=_why(job))
+
+
+class Last(Enum):
+    """What became of the last job for a subject, where it is not a failure that stands."""
+
+    NONE = auto()
+    PENDING = auto()
+
+
+def _last(world: World, kind: str, subject: str) -> Last | Job:
+    """Return the last job if it failed for good, or whether to ask (again) or to wait."""
+    job = world.jobs.get((kind, subject))
+    if job is None or job.status is JobStatus.SUCCEEDED:
+        return Last.NONE
+    if not job.status.ended or job.finished_at is None:
+        return Last.PENDING
+    if job.outcome is not None and job.outcome.get("retryable"):
+        due = job.finished_at + timedelta(seconds=RETRY_AFTER_S)
+        return Last.NONE if due <= world.now else Last.PENDING
+    return job
+
+
+def _why(job: Job) -> Json:
+    return job.outcome or CancelledError(f"Job {job.label!r} was cancelled.").as_dict()
+
+
+def _first(world: World) -> tuple[Step, ...]:
+    """A model without a live build takes its newest verified one by itself."""
+    if world.live is not None:
+        return ()
+    build = world.newest_deployable()
+    if build is None or world.target is None:
+        return ()
+    serving = world.serving_of(build.id)
+    if serving is None:
+        return (Place(build=build, slot=_free_slot(world)),)
+    return (GoLive(build=build),) if serving.status is ServingStatus.READY else ()
+
+
+def _free_slot(world: World) -> SlotName:
+    taken = {serving.slot for serving in world.servings}
+    return next((slot for slot in world.slots if slot not in taken), world.slots[0])
+
+
+def _loads(world: World) -> Iterator[Step]:
+    for serving in world.servings:
+        loading = serving.status is ServingStatus.LOADING
+        if not loading and not _lost(world, serving):
+            continue
+        match _last(world, LOAD, serving.id):
+            case Last.NONE:
+                yield RequestLoad(serving=serving, build=world.builds[serving.build_id])
+            case Job() as job:
+                yield FailServing(serving=serving, reason=_why(job))
+
+
+def _lost(world: World, serving: Serving) -> bool:
+    """Whether a ready server of the slot does not hold a build that should be there."""
+    if world.target is None or serving.status is not ServingStatus.READY:
+        return False
+    ordinal = world.builds[serving.build_id].ordinal
+    return any(
+        server.state is ServerState.READY and not server.holds(world.model.triton_name, ordinal)
+        for server in world.target.in_slot(serving.slot)
+    )
+
+
+def _release(world: World) -> tuple[Step, ...]:
+    release = world.release
+    if release is None:
+        return ()
+    serving = world.serving_of(release.candidate_build_id)
+    if serving is None or serving.status is ServingStatus.FAILED:
+        why = serving.reason["message"] if serving is not None and serving.reason else "it is gone"
+        version = world.version_of(world.builds[release.candidate_build_id])
+        reason = CandidateFailedError(
+            f"Version {version.version} of {version.name!r} cannot serve: {why}",
+            hint="The live version was not touched. Register a corrected version.",
+        )
+        return (EndRelease(release=release, reason=reason),)
+    if release.status is ReleaseStatus.PREPARING and serving.status is ServingStatus.READY:
+        return (StartTraffic(release=release),)
+    return ()
+
+
+def _retire(world: World) -> Iterator[Step]:
+    needed = {world.deployment.live_build_id} if world.deployment else set()
+    if world.release is not None:
+        needed |= {world.release.candidate_build_id, world.release.baseline_build_id}
+    for serving in world.servings:
+        if serving.status is ServingStatus.RETIRING:
+            if not _routed(world, serving):
+                yield Unload(serving=serving)
+        elif (
+            serving.build_id not in needed
+            and serving.retire_at is not None
+            and serving.retire_at <= world.now
+        ):
+            yield Retire(serving=serving)
+
+
+def _routed(world: World, serving: Serving) -> bool:
+    """Whether the data plane may still send something to a serving."""
+    if world.target is None:
+        return True
+    split = world.target.routes.get(world.model.triton_name)
+    return split is not None and any(arm.build_id == serving.build_id for arm in split.arms)
+
+
+def _status(world: World) -> tuple[Step, ...]:
+    deployment, live = world.deployment, world.live
+    if deployment is None:
+        return ()
+    if live is None:
+        status = DeploymentStatus.PENDING
+    elif not _wanted(world, live):
+        status = DeploymentStatus.ORPHANED
+    elif world.release is not None:
+        status = DeploymentStatus.RELEASING
+    else:
+        status = DeploymentStatus.SERVING
+    return () if status is deployment.status else (SetStatus(status=status),)
+
+
+def _wanted(world: World, build: Build) -> bool:
+    """Whether the registry still has the version that a build came from."""
+    version = world.version_of(build)
+    return version.present and version.identity == build.identity

@@ -1,0 +1,235 @@
+"""The control plane put together: what follows the registry, decides, works and answers."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from conch.core import ConchError, SlotName
+from conch.model_repo_builder import Limits
+
+from . import jobs
+from .deploying.building import BuildJob
+from .deploying.deciding import BUILD, LOAD
+from .deploying.loading import LoadJob
+from .deploying.reconciling import Reconciler
+from .deploying.releases import Releases
+from .jobs import Kind, ThreadRunner, this_process
+from .leading import RENEW_S, Leadership, NotLeaderError
+from .ports import Target, Workshop
+from .registry import Registry, SweepPlan, TakeUpMode, TakeUpPolicy
+from .reporting import Reporter
+from .settings import Settings, TakeUpSettings
+from .state import Database
+from .sweeping import Sweeper
+
+log = logging.getLogger(__name__)
+
+_RECONCILE_EVERY_S: Final = 1.0
+_DRAIN_S: Final = 5.0
+
+
+class Loop:
+    """Runs a pass again and again in a thread: on a hint at once, else after some time.
+
+    A pass that fails is told and tried again; the loop ends only by `stop`.
+    """
+
+    def __init__(self, name: str, run: Callable[[], object], *, every_s: float) -> None:
+        self._name = name
+        self._run = run
+        self._every_s = every_s
+        self._hint = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._turn, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; its first pass begins at once."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Ask for a pass now."""
+        self._hint.set()
+
+    def stop(self, *, timeout_s: float) -> None:
+        """End after the pass that runs, waiting for it at most so long."""
+        self._stop.set()
+        self._hint.set()
+        self._thread.join(timeout_s)
+
+    def _turn(self) -> None:
+        while not self._stop.is_set():
+            self._hint.clear()
+            try:
+                self._run()
+            except NotLeaderError as error:
+                log.debug("%s: %s", self._name, error)
+            except ConchError as error:
+                log.warning("%s: %s", self._name, error)
+            except Exception:
+                log.exception("%s: failed", self._name)
+            self._hint.wait(self._every_s)
+
+
+class ControlPlane:
+    """Everything of one control process. Built stopped; `start` and `stop` bracket its life.
+
+    Attributes:
+        settings: What it was put together from.
+        database: The control database, migrated by `start`.
+        registry: MLflow.
+        target: Where models are served.
+        reconciler: Brings the target to what the database says.
+        releases: What a person can do with traffic.
+        leadership: Whether this process acts, or another one on the same database.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        registry: Registry,
+        target: Target,
+        workshop: Workshop,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.registry = registry
+        self.target = target
+        self.now = now
+        self.leadership = Leadership(
+            database=database, holder=this_process(), url=settings.control_url, now=now
+        )
+        guard = self.leadership.prove
+        self.reconciler = Reconciler(
+            database=database,
+            target=target,
+            slots=tuple(SlotName(slot) for slot in settings.serving.slots),
+            environment=settings.serving.environment,
+            now=now,
+            wake_jobs=lambda: self._runner.nudge(),
+            guard=guard,
+        )
+        self.releases = Releases(
+            database=database, reconciler=self.reconciler, now=now, bake_s=settings.release.bake_s
+        )
+        self._reporter = Reporter(database=database, registry=registry, guard=guard)
+        self._sweeper = Sweeper(
+            database=database,
+            registry=registry,
+            policy=_policy(settings.take_up),
+            now=now,
+            guard=guard,
+        )
+        self._runner = ThreadRunner(
+            database=database,
+            kinds=self._kinds(workshop),
+            owner=this_process(),
+            now=now,
+            ended=self.nudge,
+            guard=guard,
+        )
+        self._leading = Loop("lead", self._lead, every_s=RENEW_S)
+        self._sweeping = Loop("sweep", self.sweep, every_s=settings.mlflow.sweep_s)
+        self._reconciling = Loop("reconcile", self._reconcile, every_s=_RECONCILE_EVERY_S)
+        self._reporting = Loop("report", self._reporter.run, every_s=settings.mlflow.sweep_s)
+
+    def start(self) -> None:
+        """Migrate and start the loops; they act while this process holds the lease."""
+        self.database.migrate()
+        self._lead()
+        self._runner.start()
+        for loop in (self._leading, self._reconciling, self._sweeping, self._reporting):
+            loop.start()
+
+    def stop(self) -> None:
+        """Stop the loops and the jobs, bounded; what runs is taken up by the next process."""
+        for loop in (self._sweeping, self._reporting, self._reconciling, self._leading):
+            loop.stop(timeout_s=_DRAIN_S)
+        self._runner.stop(timeout_s=_DRAIN_S)
+        self.leadership.release()
+        self.database.close()
+
+    def nudge(self) -> None:
+        """Look at the wanted state now."""
+        self._reconciling.nudge()
+
+    def nudge_sweep(self) -> None:
+        """Look at the registry now."""
+        self._sweeping.nudge()
+
+    @property
+    def last_sweep(self) -> datetime | None:
+        """When the registry was last seen whole; None before the first time."""
+        return self._sweeper.last
+
+    def cancel_job(self, job_id: str) -> jobs.Job:
+        """Ask for the end of a job.
+
+        Raises:
+            NotFoundError: There is no such job.
+            ConflictError: It has ended already.
+        """
+        with self.database.begin() as tx:
+            job = jobs.request_cancel(tx, job_id, now=self.now())
+        self.nudge()
+        return job
+
+    def _kinds(self, workshop: Workshop) -> dict[str, Kind]:
+        build = BuildJob(
+            database=self.database,
+            registry=self.registry,
+            workshop=workshop,
+            builds=self.settings.home / "builds",
+            limits=Limits(
+                time_s=self.settings.build.time_s, memory_bytes=self.settings.build.memory_bytes
+            ),
+            refuse_weak_evidence=self.settings.build.refuse_weak_evidence,
+            now=self.now,
+        )
+        load = LoadJob(
+            database=self.database,
+            target=self.target,
+            timeout_s=self.settings.serving.load_timeout_s,
+        )
+        return {BUILD: Kind(handler=build), LOAD: Kind(handler=load, threads=4)}
+
+    def sweep(self) -> SweepPlan:
+        """Look at the registry now, and return what changed.
+
+        Raises:
+            RegistryUnavailableError: MLflow is away.
+        """
+        plan = self._sweeper.run()
+        self.nudge()
+        return plan
+
+    def _lead(self) -> None:
+        led = self.leadership.held
+        if self.leadership.renew() and not led:
+            shutil.rmtree(self.settings.home / "builds" / ".fetched", ignore_errors=True)
+            with self.database.begin() as tx:
+                for job in jobs.release_dead(tx, alive=jobs.is_alive):
+                    log.info("job %s: its process is gone; queued again", job.label)
+            self._runner.nudge()
+
+    def _reconcile(self) -> None:
+        self.reconciler.run()
+        self._reporting.nudge()
+
+
+def _policy(settings: TakeUpSettings) -> TakeUpPolicy:
+    return TakeUpPolicy(
+        mode=TakeUpMode(settings.mode),
+        alias=settings.alias,
+        tag_key=settings.tag_key,
+        tag_value=settings.tag_value,
+        include=settings.include,
+        exclude=settings.exclude,
+    )

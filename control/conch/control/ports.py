@@ -1,0 +1,55 @@
+"""What the control plane asks of the outside, as protocols: the target and the workshop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from conch.core import BuildRef, SlotName, TargetState, TrafficSplit, TritonName
+from conch.model_repo_builder import BuildRequest, Manifest
+
+
+class Target(Protocol):
+    """Where models are served: one machine, or a cluster."""
+
+    def observe(self) -> TargetState:
+        """Return the target as it is now; a server that cannot be asked is shown as such."""
+
+    def load(self, build: BuildRef, slot: SlotName, *, timeout_s: float) -> None:
+        """Load and warm a build on every ready server of a slot, in place of the model's former.
+
+        Idempotent. Raises a `ConchError` with the server's own words when it does not load; what
+        served before then still serves.
+        """
+
+    def unload(self, model: TritonName, slot: SlotName) -> None:
+        """Take a model out of a slot; does nothing where it is not there."""
+
+    def infer(
+        self,
+        model: TritonName,
+        slot: SlotName,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        replica: int = 0,
+        timeout_s: float,
+    ) -> Mapping[str, np.ndarray]:
+        """Ask one server of a slot directly, past the routes."""
+
+    def set_routes(self, splits: Sequence[TrafficSplit]) -> None:
+        """Make these splits the whole routing table; returns once the data plane acknowledged."""
+
+
+class Workshop(Protocol):
+    """What turns a fetched version into a verified build."""
+
+    def build(
+        self,
+        request: BuildRequest,
+        *,
+        progress: Callable[[float, str], None],
+        cancelled: Callable[[], bool],
+    ) -> Manifest:
+        """Build and verify; raises a `ConchError` that says why where it does not succeed."""

@@ -1,0 +1,374 @@
+"""The reconciler's decision, row by row: a world in, the steps out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from conch.control.deploying.deciding import (
+    BUILD,
+    LOAD,
+    RETRY_AFTER_S,
+    EndRelease,
+    FailServing,
+    GoLive,
+    Place,
+    Refuse,
+    RequestBuild,
+    RequestLoad,
+    Retire,
+    SetStatus,
+    StartTraffic,
+    Unload,
+    decide,
+)
+from conch.control.deploying.world import World, desired_split
+from conch.control.state import (
+    Build,
+    BuildStatus,
+    Deployment,
+    DeploymentStatus,
+    Job,
+    JobStatus,
+    Model,
+    Release,
+    ReleaseStatus,
+    Serving,
+    ServingStatus,
+    Version,
+    VersionStatus,
+)
+from conch.core import (
+    LoadedModel,
+    ModelName,
+    Ordinal,
+    ServerState,
+    ServerStatus,
+    SlotName,
+    TargetState,
+    TritonName,
+)
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+A, B = SlotName("a"), SlotName("b")
+MODEL = Model(
+    id="m",
+    name=ModelName("digits"),
+    triton_name=TritonName("digits"),
+    next_ordinal=Ordinal(3),
+    tags={},
+    created_at=NOW,
+)
+
+
+def version(number: int, status: VersionStatus = VersionStatus.VERIFIED, **facts: Any) -> Version:
+    usual: dict[str, Any] = {"wanted": True}
+    return Version(
+        id=f"v{number}",
+        model_id="m",
+        name=MODEL.name,
+        version=number,
+        created_at=NOW,
+        identity=f"id{number}",
+        status=status,
+        **(usual | facts),
+    )
+
+
+def build(number: int) -> Build:
+    return Build(
+        id=f"b{number}",
+        model_id="m",
+        version_id=f"v{number}",
+        ordinal=Ordinal(number),
+        identity=f"id{number}",
+        status=BuildStatus.VERIFIED,
+        created_at=NOW,
+    )
+
+
+def serving(number: int, slot: SlotName, status: ServingStatus, **facts: Any) -> Serving:
+    return Serving(
+        id=f"s{number}",
+        deployment_id="d",
+        build_id=f"b{number}",
+        slot=slot,
+        status=status,
+        created_at=NOW,
+        **facts,
+    )
+
+
+def server(slot: SlotName, *ordinals: int) -> ServerStatus:
+    held = (LoadedModel(model=MODEL.triton_name, ordinal=Ordinal(n), ready=True) for n in ordinals)
+    return ServerStatus(slot=slot, replica=0, state=ServerState.READY, models=tuple(held))
+
+
+def job(kind: str, subject: str, status: JobStatus, **facts: Any) -> dict[tuple[str, str], Job]:
+    made = Job(
+        id="j", kind=kind, subject=subject, label="it", status=status, created_at=NOW, **facts
+    )
+    return {(kind, subject): made}
+
+
+DEPLOYMENT = Deployment(
+    id="d",
+    model_id="m",
+    deployment_name="digits-local",
+    environment="local",
+    replica_count=1,
+    resource_config={},
+    status=DeploymentStatus.SERVING,
+    endpoint_url="",
+    live_build_id="b1",
+    salt="s",
+    created_at=NOW,
+)
+RELEASE = Release(
+    id="r",
+    deployment_id="d",
+    candidate_build_id="b2",
+    baseline_build_id="b1",
+    status=ReleaseStatus.PREPARING,
+    weight=1000,
+    salt="r",
+    bake_s=60,
+    created_by="me",
+    created_at=NOW,
+)
+TARGET = TargetState(
+    servers=(server(A, 1), server(B)), routes={}, inference_url="http://x", gateway_ready=True
+)
+EMPTY = World(
+    now=NOW,
+    model=MODEL,
+    versions=(),
+    builds={},
+    deployment=None,
+    servings=(),
+    release=None,
+    jobs={},
+    target=TARGET,
+    slots=(A, B),
+    environment="local",
+)
+PENDING = replace(DEPLOYMENT, live_build_id=None, status=DeploymentStatus.PENDING)
+FIRST = replace(EMPTY, versions=(version(1),), builds={"b1": build(1)})
+LOADING = replace(FIRST, deployment=PENDING, servings=(serving(1, A, ServingStatus.LOADING),))
+LIVE = replace(FIRST, deployment=DEPLOYMENT, servings=(serving(1, A, ServingStatus.READY),))
+TWO = replace(LIVE, versions=(version(1), version(2)), builds={"b1": build(1), "b2": build(2)})
+RELEASING = replace(
+    TWO,
+    deployment=replace(DEPLOYMENT, status=DeploymentStatus.RELEASING),
+    release=RELEASE,
+    servings=(*LIVE.servings, serving(2, B, ServingStatus.LOADING)),
+    target=replace(TARGET, servers=(server(A, 1), server(B, 2))),
+)
+FAILED = {"code": "x", "message": "it broke", "hint": "", "retryable": False}
+PASSING = FAILED | {"retryable": True}
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        pytest.param(EMPTY, [], id="nothing registered"),
+        pytest.param(
+            replace(EMPTY, versions=(version(1, VersionStatus.REGISTERED, wanted=False),)),
+            [],
+            id="not wanted by policy",
+        ),
+        pytest.param(
+            replace(EMPTY, versions=(version(1, VersionStatus.REGISTERED),)),
+            [RequestBuild],
+            id="wanted: build",
+        ),
+        pytest.param(
+            replace(EMPTY, versions=(version(1, VersionStatus.REGISTERED, present=False),)),
+            [],
+            id="gone before it was built",
+        ),
+        pytest.param(
+            replace(
+                EMPTY,
+                versions=(version(1, VersionStatus.BUILDING),),
+                jobs=job(BUILD, "v1", JobStatus.RUNNING),
+            ),
+            [],
+            id="building",
+        ),
+        pytest.param(
+            replace(EMPTY, versions=(version(1, VersionStatus.BUILDING),)),
+            [RequestBuild],
+            id="the queued job was never written: ask again",
+        ),
+        pytest.param(
+            replace(
+                EMPTY,
+                versions=(version(1, VersionStatus.BUILDING),),
+                jobs=job(BUILD, "v1", JobStatus.FAILED, outcome=FAILED, finished_at=NOW),
+            ),
+            [Refuse],
+            id="failed for good: refuse",
+        ),
+        pytest.param(
+            replace(
+                EMPTY,
+                versions=(version(1, VersionStatus.BUILDING),),
+                jobs=job(BUILD, "v1", JobStatus.CANCELLED, finished_at=NOW),
+            ),
+            [Refuse],
+            id="cancelled: refuse",
+        ),
+        pytest.param(
+            replace(
+                EMPTY,
+                versions=(version(1, VersionStatus.BUILDING),),
+                jobs=job(BUILD, "v1", JobStatus.FAILED, outcome=PASSING, finished_at=NOW),
+            ),
+            [],
+            id="failed for now: wait",
+        ),
+        pytest.param(
+            replace(
+                EMPTY,
+                now=NOW + timedelta(seconds=RETRY_AFTER_S),
+                versions=(version(1, VersionStatus.BUILDING),),
+                jobs=job(BUILD, "v1", JobStatus.FAILED, outcome=PASSING, finished_at=NOW),
+            ),
+            [RequestBuild],
+            id="failed for now: try again after a while",
+        ),
+        pytest.param(FIRST, [Place], id="first verified version: a slot"),
+        pytest.param(replace(FIRST, target=None), [], id="no target to be seen: wait"),
+        pytest.param(LOADING, [RequestLoad], id="placed: load"),
+        pytest.param(replace(LOADING, jobs=job(LOAD, "s1", JobStatus.RUNNING)), [], id="loading"),
+        pytest.param(
+            replace(
+                LOADING, jobs=job(LOAD, "s1", JobStatus.FAILED, outcome=FAILED, finished_at=NOW)
+            ),
+            [FailServing],
+            id="does not load: say so",
+        ),
+        pytest.param(
+            replace(LOADING, servings=(serving(1, A, ServingStatus.READY),)),
+            [GoLive],
+            id="first one passed its preflight: live",
+        ),
+        pytest.param(LIVE, [], id="settled"),
+        pytest.param(
+            replace(LIVE, target=replace(TARGET, servers=(server(A), server(B)))),
+            [RequestLoad],
+            id="a server lost its models: load again",
+        ),
+        pytest.param(
+            replace(LIVE, versions=(version(1, present=False),)),
+            [SetStatus],
+            id="gone from the registry: orphaned, still serving",
+        ),
+        pytest.param(TWO, [], id="a second version waits for a release"),
+        pytest.param(RELEASING, [RequestLoad], id="release: load the candidate"),
+        pytest.param(
+            replace(RELEASING, servings=(*LIVE.servings, serving(2, B, ServingStatus.READY))),
+            [StartTraffic],
+            id="candidate ready: traffic",
+        ),
+        pytest.param(
+            replace(
+                RELEASING,
+                servings=(*LIVE.servings, serving(2, B, ServingStatus.FAILED, reason=FAILED)),
+            ),
+            [EndRelease],
+            id="candidate failed: the release ends",
+        ),
+        pytest.param(
+            replace(
+                TWO,
+                servings=(*LIVE.servings, serving(2, B, ServingStatus.READY, retire_at=NOW)),
+                target=RELEASING.target,
+            ),
+            [Retire],
+            id="bake time over: out of the routes",
+        ),
+        pytest.param(
+            replace(
+                TWO,
+                servings=(
+                    *LIVE.servings,
+                    serving(2, B, ServingStatus.READY, retire_at=NOW + timedelta(seconds=1)),
+                ),
+                target=RELEASING.target,
+            ),
+            [],
+            id="still baking",
+        ),
+        pytest.param(
+            replace(TWO, servings=(*LIVE.servings, serving(2, B, ServingStatus.RETIRING))),
+            [Unload],
+            id="out of the routes: unload",
+        ),
+    ],
+)
+def test_the_next_steps(world: World, expected: list[type]) -> None:
+    """Each situation has its step."""
+    assert [type(step) for step in decide(world)] == expected
+
+
+def test_a_build_that_is_routed_is_not_unloaded() -> None:
+    """First out of the acknowledged routes, then out of memory."""
+    routed = replace(
+        TWO,
+        servings=(*LIVE.servings, serving(2, B, ServingStatus.READY)),
+        target=RELEASING.target,
+    )
+    split = desired_split(routed)
+    assert split is not None
+    assert RELEASING.target is not None
+    retiring = replace(
+        routed,
+        servings=(*LIVE.servings, serving(2, B, ServingStatus.RETIRING)),
+        target=replace(RELEASING.target, routes={MODEL.triton_name: split}),
+    )
+    assert decide(retiring) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "weights"),
+    [
+        (ReleaseStatus.PREPARING, {"b1": 10_000, "b2": 0}),
+        (ReleaseStatus.RUNNING, {"b2": 1_000, "b1": 9_000}),
+    ],
+)
+def test_only_a_running_release_moves_traffic(
+    status: ReleaseStatus, weights: dict[str, int]
+) -> None:
+    """No candidate gets a request before its preflight; it comes first once it does."""
+    world = replace(
+        RELEASING,
+        release=replace(RELEASE, status=status),
+        servings=(*LIVE.servings, serving(2, B, ServingStatus.READY)),
+    )
+    split = desired_split(world)
+    assert split is not None
+    assert {arm.build_id: arm.weight for arm in split.arms} == weights
+    assert [arm.build_id for arm in split.arms] == list(weights)
+
+
+def test_a_candidate_that_vanishes_gives_its_share_back() -> None:
+    """The live build takes all traffic when the candidate's serving is gone."""
+    world = replace(RELEASING, release=replace(RELEASE, status=ReleaseStatus.RUNNING))
+    split = desired_split(world)
+    assert split is not None
+    assert [(arm.build_id, arm.weight) for arm in split.arms] == [("b1", 10_000)]
+
+
+def test_the_newest_wanted_version_is_the_first_to_serve() -> None:
+    """Of several verified versions the highest one that the registry still has goes live."""
+    both = replace(
+        FIRST, versions=(version(1), version(2)), builds={"b1": build(1), "b2": build(2)}
+    )
+    assert decide(both) == (Place(build=build(2), slot=A),)
+    gone = replace(both, versions=(version(1), version(2, present=False)))
+    assert decide(gone) == (Place(build=build(1), slot=A),)
