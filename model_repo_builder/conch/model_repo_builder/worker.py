@@ -1,0 +1,104 @@
+"""The process that builds: `python -m conch.model_repo_builder.worker`.
+
+It reads one JSON object per line from its standard input, `{"build": <request>}`, and writes one
+per line to its standard output: `{"ready": ...}` once, then for each build `{"progress": [part,
+text]}` any number of times and `{"manifest": ...}` or `{"error": ...}` at the end. Whatever
+libraries print goes to standard error. When its input ends, its parent is gone, and it ends too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import importlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from conch.core import ConchError
+
+from .building import build
+from .errors import BuildError
+from .loading import LOADERS, Loader
+from .requests import BuildRequest
+from .warming import warm
+
+Say = Callable[[dict[str, Any]], None]
+
+
+def main() -> None:
+    """Serve builds until the input ends."""
+    faulthandler.enable()
+    say = _take_over_stdout()
+    parser = argparse.ArgumentParser(prog="python -m conch.model_repo_builder.worker")
+    parser.add_argument("--loaders", default="", help="module:mapping of further loaders")
+    loaders = _loaders(parser.parse_args().loaders)
+    requests = _requests(sys.stdin.buffer)
+    say({"ready": {"torch": warm()}})
+    while True:
+        _serve(requests.get(), say, loaders)
+
+
+def _serve(message: dict[str, Any], say: Say, loaders: Mapping[str, Loader]) -> None:
+    try:
+        manifest = build(
+            BuildRequest.from_dict(message["build"]),
+            progress=lambda part, text: say({"progress": [part, text]}),
+            loaders=loaders,
+        )
+    except ConchError as error:
+        say({"error": error.as_dict()})
+    except Exception as error:  # a bug of ours or of a framework's must not end the worker
+        traceback.print_exc()
+        lines = str(error).strip().splitlines() or [""]
+        unexpected = BuildError(
+            f"The build failed unexpectedly: {type(error).__name__}: {lines[0]:.300}",
+            hint="The builder's log has the traceback.",
+        )
+        say({"error": unexpected.as_dict()})
+    else:
+        say({"manifest": manifest.as_dict()})
+
+
+def _take_over_stdout() -> Say:
+    """Keep standard output for messages, and send what anything else prints to standard error."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(message: dict[str, Any]) -> None:
+        channel.write(json.dumps(message, default=str) + "\n")
+        channel.flush()
+
+    return say
+
+
+def _requests(stream: IO[bytes]) -> queue.Queue[dict[str, Any]]:
+    """Read requests in a thread of its own, which also notices the parent's end during a build."""
+    found: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def read() -> None:
+        for line in stream:
+            found.put(json.loads(line))
+        if os.getpgrp() == os.getpid():  # with whatever compilers a framework started
+            os.killpg(0, signal.SIGKILL)
+        os._exit(0)
+
+    threading.Thread(target=read, name="requests", daemon=True).start()
+    return found
+
+
+def _loaders(named: str) -> Mapping[str, Loader]:
+    if not named:
+        return LOADERS
+    module, _, attribute = named.partition(":")
+    return {**LOADERS, **getattr(importlib.import_module(module), attribute)}
+
+
+if __name__ == "__main__":
+    main()
