@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kserve_manifests import as_text, manifest
 
-from conch.kserve import DeploymentMode, KServeVersion, Severity, render, run
+from conch.kserve import DeploymentMode, KServeVersion, Severity, render_lint, run
 
 DATA = Path(__file__).parent / "data"
 V20, V21 = KServeVersion.V0_20, KServeVersion.V0_21
@@ -46,7 +46,7 @@ def test_the_built_in_runtimes_are_clean_in_every_version(version: KServeVersion
     files = sorted((DATA / "runtimes").glob("*.yaml"))
     outcome = run(files, kserve_version=version, mode=KNATIVE)
     assert len(files) == 15
-    assert outcome.exit_code == 0, render(outcome, notes=False)
+    assert outcome.exit_code == 0, render_lint(outcome, notes=False)
 
 
 def test_new_beside_old_is_an_update(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_outcome_is_json_and_text(tmp_path: Path) -> None:
         "metadata.name",
         1,
     )
-    first, summary, origin = render(outcome).splitlines()
+    first, summary, origin = render_lint(outcome).splitlines()
     assert first.startswith(f"{faulty}:{finding['line']}: error name-format: ")
     assert summary.startswith("1 file(s) against KServe 0.21, knative mode: 1 error(s)")
     assert "between 0.20.0 and 0.21.0" in origin

@@ -41,6 +41,12 @@ class ProfileError(KServeError, InvalidValueError):
     code = "kserve-profile-invalid"
 
 
+class WorkloadError(KServeError, InvalidValueError):
+    """A workload contradicts itself, wherever it is to run."""
+
+    code = "kserve-workload-invalid"
+
+
 class RefusedError(KServeError):
     """A workload asks for what the stated KServe, mode or profile cannot do.
 

@@ -39,13 +39,22 @@ def schemas_of(version: KServeVersion) -> SchemaSet:
     data = files("conch.kserve").joinpath("crds", f"kserve-{version}.json.gz").read_bytes()
     content: dict[str, Any] = json.loads(gzip.decompress(data))
     kinds: dict[str, dict[str, dict[str, Any]]] = content["schemas"]
-    for versions in kinds.values():
-        for schema in versions.values():
-            schema["properties"]["metadata"] = _METADATA
     if version is KServeVersion.V0_21:
         service = kinds["InferenceService"]["serving.kserve.io/v1beta1"]
         service["properties"]["spec"]["properties"]["tracing"] = _TRACING
-    return SchemaSet(version=version, origin=content["origin"], kinds=kinds)
+    return SchemaSet(
+        version=version,
+        origin=content["origin"],
+        kinds={
+            kind: {name: with_metadata(schema) for name, schema in versions.items()}
+            for kind, versions in kinds.items()
+        },
+    )
+
+
+def with_metadata(schema: Schema) -> Schema:
+    """Return a definition's schema with that of `metadata`, which the server adds by itself."""
+    return {**schema, "properties": {**schema["properties"], "metadata": _METADATA}}
 
 
 _TRACING: Final = {

@@ -1,0 +1,101 @@
+"""What surrounds the servers: an account, a network policy, a disruption budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ..profiles import Profile
+from ..workloads import Slot, Workload
+from .objects import (
+    GRPC_PORT,
+    HTTP_PORT,
+    METRICS_PORT,
+    SERVICE_LABEL,
+    Manifest,
+    metadata,
+    service_name,
+)
+
+_NAMESPACE: Final = "kubernetes.io/metadata.name"
+_KNATIVE: Final = "knative-serving"
+_QUEUE_PROXY: Final = (8012, 8013, 8112, 9090, 9091)
+"""Ports of Knative's queue proxy: HTTP/1, HTTP/2, TLS, and the two that its autoscaler reads."""
+
+
+def service_account(profile: Profile, workload: Workload) -> Manifest:
+    """Return the account of a workload's pods: it reads models and nothing else."""
+    account: Manifest = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(
+            profile, workload, workload.name, annotations=profile.storage.identity
+        ),
+        "automountServiceAccountToken": False,
+    }
+    if profile.storage.secret:
+        account["secrets"] = [{"name": profile.storage.secret}]
+    return account
+
+
+def network_policy(profile: Profile, workload: Workload) -> Manifest:
+    """Return the policy: callers reach the inference ports, Prometheus the metrics, no one else.
+
+    Outwards, pods resolve names and fetch models; a server that runs a model of yours opens no
+    other connection.
+    """
+    callers = sorted({workload.namespace, *profile.ingress_namespaces, *_gateways(profile)})
+    serving = _QUEUE_PROXY if profile.knative else (HTTP_PORT, GRPC_PORT)
+    ingress = [{"from": [_from(name) for name in callers], "ports": _ports(serving)}]
+    if profile.monitoring is not None:
+        ingress.append(
+            {"from": [_from(profile.monitoring.namespace)], "ports": _ports([METRICS_PORT])}
+        )
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(profile, workload, workload.name),
+        "spec": {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/part-of": workload.name}},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": ingress,
+            "egress": [
+                {
+                    "ports": [
+                        {"port": 53, "protocol": "UDP"},
+                        {"port": 53, "protocol": "TCP"},
+                    ]
+                },
+                {"ports": _ports(profile.storage.ports)},
+            ],
+        },
+    }
+
+
+def disruption_budget(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
+    """Return the budget of a slot: a drain takes one server at a time."""
+    service = service_name(profile, workload, slot)
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(profile, workload, service, slot=slot),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": {SERVICE_LABEL: service}},
+        },
+    }
+
+
+def _gateways(profile: Profile) -> Iterable[str]:
+    if profile.gateway is not None:
+        yield profile.gateway.namespace
+    if profile.knative:
+        yield _KNATIVE
+
+
+def _from(namespace: str) -> Manifest:
+    return {"namespaceSelector": {"matchLabels": {_NAMESPACE: namespace}}}
+
+
+def _ports(numbers: Iterable[int]) -> list[Manifest]:
+    return [{"port": number, "protocol": "TCP"} for number in numbers]

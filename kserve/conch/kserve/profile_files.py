@@ -1,0 +1,141 @@
+"""Profiles as files: YAML at the edge, checked by pydantic, typed values inside."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .documents import read_documents
+from .errors import ProfileError
+from .profiles import (
+    DEFAULT_TRITON,
+    Autoscaler,
+    Environment,
+    Gateway,
+    GpuProduct,
+    Monitoring,
+    Networking,
+    Profile,
+    Storage,
+    TritonImage,
+)
+from .refusals import refuse
+from .versions import DeploymentMode, KServeVersion
+
+_Name = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+]
+
+
+def read_profile(text: str) -> Profile:
+    """Return the profile that a YAML text states.
+
+    Raises:
+        UnusableYamlError: The text is not YAML.
+        ProfileError: A key is unknown or missing, or a value is of another form.
+        UnknownVersionError: The KServe version is not known.
+        RefusedError: The values contradict one another; see `refusals`.
+    """
+    documents = read_documents(text)
+    if len(documents) != 1 or documents[0].repeated:
+        raise ProfileError(
+            f"A profile is one document without repeated keys; this text has {len(documents)}."
+        )
+    try:
+        file = _ProfileFile.model_validate(dict(documents[0].body))
+    except ValidationError as error:
+        raise ProfileError(
+            f"The profile has {error.error_count()} fault(s): {_faults(error)}.",
+            hint="docs/explanation/kserve.md shows a whole profile.",
+        ) from error
+    profile = file.value()
+    refuse(profile)
+    return profile
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+
+
+class _KServe(_Strict):
+    version: str
+    mode: DeploymentMode
+
+
+class _Gpu(_Strict):
+    name: str
+    node_label: str = "nvidia.com/gpu.product"
+    resource: str = "nvidia.com/gpu"
+
+
+class _Gateway(_Strict):
+    name: _Name
+    namespace: _Name
+    domain: str
+
+
+class _Network(_Strict):
+    kind: Networking
+    gateway: _Gateway | None = None
+    allow_namespaces: tuple[_Name, ...] = ()
+
+
+class _Storage(_Strict):
+    schemes: frozenset[str] = frozenset({"s3", "gs", "pvc"})
+    secret: str = ""
+    identity: dict[str, str] = {}
+    conch_image: str = ""
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
+
+
+class _Monitoring(_Strict):
+    prometheus_url: str
+    namespace: _Name = "monitoring"
+    labels: dict[str, str] = {}
+    interval_s: Annotated[int, Field(ge=1, le=300)] = 15
+
+
+class _ProfileFile(_Strict):
+    name: _Name
+    environment: Environment
+    kserve: _KServe
+    network: _Network
+    autoscaler: Autoscaler
+    triton_image: str = DEFAULT_TRITON
+    gpus: tuple[_Gpu, ...] = ()
+    storage: _Storage = _Storage()
+    monitoring: _Monitoring | None = None
+    knative_features: frozenset[str] = frozenset()
+    startup_s: Annotated[int, Field(ge=10, le=7200)] = 600
+
+    def value(self) -> Profile:
+        gateway, monitoring = self.network.gateway, self.monitoring
+        return Profile(
+            name=self.name,
+            environment=self.environment,
+            version=KServeVersion.parse(self.kserve.version),
+            mode=self.kserve.mode,
+            networking=self.network.kind,
+            autoscaler=self.autoscaler,
+            image=TritonImage(reference=self.triton_image),
+            gpus=tuple(GpuProduct(**gpu.model_dump()) for gpu in self.gpus),
+            storage=Storage(**self.storage.model_dump()),
+            gateway=Gateway(**gateway.model_dump()) if gateway else None,
+            monitoring=Monitoring(**monitoring.model_dump()) if monitoring else None,
+            ingress_namespaces=self.network.allow_namespaces,
+            knative_features=self.knative_features,
+            startup_s=self.startup_s,
+        )
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'])}: {_lower(fault['msg'])}"
+        for fault in error.errors()
+    )
+
+
+def _lower(message: Any) -> str:
+    text = str(message)
+    return text[:1].lower() + text[1:]
