@@ -135,6 +135,21 @@ def test_cursor_with_events(tmp_path: Path) -> None:
         assert ids(log) == ["e1", "e2"]
 
 
+def test_cursors_alone_take_bounded_room(tmp_path: Path) -> None:
+    """A reader that moves its cursor for ever without an event never grows the log."""
+    bounds = LogSettings(segment_bytes=500)
+    with EventLog(tmp_path, settings=bounds) as log:
+        log.append([exposure(0)])
+        for number in range(100):
+            log.append([], cursor=Cursor(name="reader", value=f"{number}"))
+            assert log.size_bytes < 1500
+        log.append([exposure(1)])
+        assert ids(log) == ["e0", "e1"]
+    with EventLog(tmp_path) as log:
+        assert log.cursor("reader") == "99"
+        assert ids(log) == ["e0", "e1"]
+
+
 def test_waiting_appends_share_one_fsync(tmp_path: Path) -> None:
     """However many appends arrive while the disk is busy, the next fsync covers them all."""
     disk = GatedDisk()

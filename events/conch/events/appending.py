@@ -131,7 +131,11 @@ class Appender:
         self._segments = list(list_segments(directory))
         self._fd = -1
         self._next_offset = 0
-        cut_bytes = self._recover() if self._segments else self._begin()
+        cut_bytes = 0
+        if self._segments:
+            cut_bytes = self._recover()
+        else:
+            self._begin()
         self._fill_window()
         self.report = OpenReport(
             first_offset=self._segments[0].first_offset,
@@ -203,12 +207,8 @@ class Appender:
             LogFailedError: The disk failed, now or before.
         """
         self._check_working()
-        if self._segments[-1].first_offset == self._next_offset:
-            return
-        try:
+        if self._segments[-1].first_offset < self._next_offset:
             self._begin()
-        except OSError as error:
-            raise self._refusal(error) from error
 
     def drop_old(self, *, held_from: int | None) -> None:
         """Drop the segments that age or size no longer allow."""
@@ -222,7 +222,7 @@ class Appender:
 
     def _store(self, frame: bytes, *, held_from: int | None) -> None:
         if self._segments[-1].length >= self._settings.segment_bytes:
-            self.roll()
+            self._begin()
         if not self._make_room(len(frame), held_from=held_from):
             raise LogFullError(
                 f"The event log {self._directory} has reached {self._settings.max_bytes} bytes.",
@@ -285,18 +285,23 @@ class Appender:
         if self._failure is not None:
             raise self._fail(self._failure) from self._failure
 
-    def _begin(self) -> int:
-        segment, fd = create_segment(
-            self._disk,
-            self._directory,
-            first_offset=self._next_offset,
-            created_at=self._clock(),
-            cursors=self._cursors,
-        )
+    def _begin(self) -> None:
+        """Begin a segment; it takes the place of the last one if that holds cursors only."""
+        try:
+            segment, fd = create_segment(
+                self._disk,
+                self._directory,
+                first_offset=self._next_offset,
+                created_at=self._clock(),
+                cursors=self._cursors,
+            )
+        except OSError as error:
+            raise self._refusal(error) from error
         self.close()
         self._fd = fd
+        if self._segments and self._segments[-1].path == segment.path:
+            self._segments.pop()
         self._segments.append(segment)
-        return 0
 
     def _recover(self) -> int:
         """Take up the last segment: cut a torn end, make the rest durable; return bytes cut."""

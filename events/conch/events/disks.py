@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -56,24 +54,5 @@ def sync_directory(disk: Disk, directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         disk.sync(fd)
-    finally:
-        os.close(fd)
-
-
-def replace_file(disk: Disk, path: Path, data: bytes) -> None:
-    """Put `data` at `path`, durable, so that a reader sees the old content or the new."""
-    temporary = path.with_name(path.name + ".tmp")
-    with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
-        write_all(disk, fd, data)
-        disk.sync(fd)
-    temporary.replace(path)
-    sync_directory(disk, path.parent)
-
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags, 0o644)
-    try:
-        yield fd
     finally:
         os.close(fd)

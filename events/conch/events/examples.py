@@ -33,6 +33,8 @@ class JoinRules:
         lateness_s: How far behind the newest event another may arrive and still be in time.
         remember_s: How long after its window a prediction is remembered, so that later feedback
             is told apart from feedback for a prediction that never was.
+        skew_s: How far an event's own clock may run ahead of ours (`received_at`). Without this
+            bound one event from the future would close every window.
         policies: Policy by source.
         default_policy: Policy of every other source.
         timeout_label: The label of a prediction without feedback, such as 0 for "not clicked";
@@ -43,13 +45,14 @@ class JoinRules:
     window_s: float
     lateness_s: float
     remember_s: float = 0.0
+    skew_s: float = 60.0
     policies: Mapping[str, SourcePolicy] = field(default_factory=dict)
     default_policy: SourcePolicy = SourcePolicy.LAST_WINS
     timeout_label: JsonValue = None
     timeout_reward: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "lateness_s", "remember_s"):
+        for name in ("window_s", "lateness_s", "remember_s", "skew_s"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InvalidValueError(f"The join's {name} is {getattr(self, name)}.")
         if self.timeout_label is not None and self.timeout_reward is not None:
@@ -111,12 +114,13 @@ class RejectedBecause(StrEnum):
 
     BEFORE_PREDICTION = "before-prediction"
     PREDICTION_TOO_LATE = "prediction-too-late"
+    FROM_THE_FUTURE = "from-the-future"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """An event that cannot be right: feedback older than its prediction, or a prediction that
-    arrives when it may already have been emitted and forgotten.
+    """An event that cannot be right: feedback older than its prediction, a prediction that
+    arrives when it may already have been emitted and forgotten, a time that has not come yet.
     """
 
     event: Prediction | Feedback

@@ -34,7 +34,7 @@ from .examples import (
     Rejected,
     RejectedBecause,
 )
-from .kinds import Event, Feedback, Prediction
+from .kinds import Event, Feedback, Prediction, event_time
 from .resolving import resolve
 
 _FOREVER: Final = math.inf
@@ -79,15 +79,16 @@ class Joiner:
 
     def apply(self, event: Event) -> tuple[Emission, ...]:
         """Take one event and return what follows from it; other kinds are ignored."""
-        match event:
-            case Prediction():
-                outcomes = self._predicted(event)
-                outcomes += self._advance(max(self.newest_at, event.occurred_at))
-            case Feedback():
-                outcomes = self._told(event)
-                outcomes += self._advance(max(self.newest_at, event.observed_at))
-            case _:
-                return ()
+        if not isinstance(event, Prediction | Feedback):
+            return ()
+        own_time = event_time(event)
+        if own_time > event.received_at + self.rules.skew_s:
+            outcomes: list[Outcome] = [self._rejected(event, RejectedBecause.FROM_THE_FUTURE)]
+        else:
+            outcomes = (
+                self._predicted(event) if isinstance(event, Prediction) else self._told(event)
+            )
+            outcomes += self._advance(max(self.newest_at, own_time))
         return self._numbered(outcomes)
 
     def advance(self, newest_at: float) -> tuple[Emission, ...]:

@@ -6,6 +6,7 @@ header. The header carries every cursor as of then: the newest segment alone kno
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -86,6 +87,8 @@ def create_segment(
 ) -> tuple[Segment, int]:
     """Begin a segment and return it with a descriptor that appends to it.
 
+    A segment of that offset that holds no event yet is replaced: the header has all its cursors.
+
     Raises:
         OSError: The file system refused; nothing is left behind.
     """
@@ -99,13 +102,17 @@ def create_segment(
         write_all(disk, fd, frame)
         disk.sync(fd)
         temporary.rename(path)
-        sync_directory(disk, directory)
     except BaseException:
         os.close(fd)
-        for left in (temporary, path):  # a new segment that is not durable must not be found
-            with suppress(OSError):
-                left.unlink()
+        with suppress(OSError):
+            temporary.unlink()
         raise
+    try:
+        sync_directory(disk, directory)
+    except OSError as error:
+        os.close(fd)
+        # The name may or may not last: for the writer that is no lack of room but a failed disk.
+        raise OSError(errno.EIO, f"cannot make {path.name} durable: {error}") from error
     segment = Segment(
         path=path, first_offset=first_offset, created_at=created_at, length=len(frame)
     )
