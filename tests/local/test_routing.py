@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc as grpc_client
 import tritonclient.http as http_client
 import xxhash
-from platform_fixtures import A, B, X, LocalPlatform, ask, split_of
+from platform_fixtures import A, B, LocalPlatform, X, ask, split_of
 from tritonclient.utils import InferenceServerException
 
 from conch.core import BuildRef, InvalidValueError, TrafficSplit
@@ -403,7 +403,7 @@ def test_ordinary_nesting_brackets_in_strings_and_gzip_pass(
 def test_binary_tensors_pass_over_http(local_platform: LocalPlatform, split: TrafficSplit) -> None:
     """Tensors after the JSON header may hold any byte, brackets and quotes included."""
     tensor = http_client.InferInput("x", [8, 4], "FP32")
-    values = np.frombuffer(b"[{[\"" * 32, np.float32).reshape(8, 4)
+    values = np.frombuffer(b'[{["' * 32, np.float32).reshape(8, 4)
     tensor.set_data_from_numpy(np.array(values), binary_data=True)
     wanted = http_client.InferRequestedOutput("y", binary_data=True)
     with http_client.InferenceServerClient(local_platform.address) as http:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc as grpc_client
 from handmade_builds import make_build
+from tritonclient.utils import InferenceServerException
 
 from conch.core import TOTAL_WEIGHT, Arm, BuildRef, SlotName, TrafficSplit, TritonName
 from conch.local import (
@@ -95,11 +99,15 @@ class LocalPlatform:
 
     def pid(self, name: str) -> int:
         """Return the process number of something under supervision."""
-        observed = read_observed(Home(self.home))
-        assert observed is not None
-        pid = observed.instances[name].pid
+        pid = self.pid_or_none(name)
         assert pid is not None
         return pid
+
+    def pid_or_none(self, name: str) -> int | None:
+        """Return it; None while there is no such process."""
+        observed = read_observed(Home(self.home))
+        assert observed is not None
+        return observed.instances[name].pid
 
     def processes(self) -> list[psutil.Process]:
         """Return every process of this home, children of servers included."""
@@ -177,3 +185,76 @@ def local_platform(
     """A platform with slots a and b that the whole session shares; no test breaks it."""
     with running_platform(tmp_path_factory.mktemp("platform"), serving_runtime) as platform:
         yield platform
+
+
+class Traffic:
+    """Callers that ask a model without pause, over HTTP and gRPC, until the block is left.
+
+    Attributes:
+        answers: `(when, version that answered, version that the gateway named)`; over gRPC the
+            last is 0, since that client does not show headers.
+        failures: What went wrong, in words.
+    """
+
+    def __init__(
+        self, platform: LocalPlatform, model: str, *, http: int = 2, grpc: int = 1
+    ) -> None:
+        self._platform = platform
+        self._model = model
+        self._end = threading.Event()
+        self.answers: list[tuple[float, int, int]] = []
+        self.failures: list[str] = []
+        loops = [self._over_http] * http + [self._over_grpc] * grpc
+        self._threads = [threading.Thread(target=loop, daemon=True) for loop in loops]
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(timeout=30)
+            assert not thread.is_alive()
+
+    def wait_for(self, more: int, *, timeout_s: float = 20.0) -> None:
+        """Return after so many further answers."""
+        goal, deadline = len(self.answers) + more, time.monotonic() + timeout_s
+        while len(self.answers) < goal:
+            assert time.monotonic() < deadline, f"{len(self.answers)} answers; {self.failures}"
+            time.sleep(0.005)
+
+    def _over_http(self) -> None:
+        connection = self._platform.connection()
+        while not self._end.is_set():
+            try:
+                answer = self._platform.infer(self._model, connection=connection)
+                if answer.status == 200:
+                    named = int(answer.headers["x-conch-version"])
+                    self.answers.append((time.monotonic(), answer.version, named))
+                else:
+                    self.failures.append(f"{answer.status} {answer.body[:200]!r}")
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection.close()
+
+    def _over_grpc(self) -> None:
+        tensor = grpc_client.InferInput("x", [1, 4], "FP32")
+        tensor.set_data_from_numpy(X)
+        with grpc_client.InferenceServerClient(self._platform.address) as client:
+            while not self._end.is_set():
+                try:
+                    answer = client.infer(self._model, [tensor]).as_numpy("y")
+                    self.answers.append((time.monotonic(), int(answer[0, 0]) - 2, 0))
+                except InferenceServerException as error:
+                    self.failures.append(str(error))
+
+
+def until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> float:
+    """Poll until a condition holds; return the seconds that it took."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < timeout_s, "the condition did not come about in time"
+        time.sleep(0.01)
+    return time.monotonic() - start

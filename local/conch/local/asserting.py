@@ -80,6 +80,7 @@ class Assertion:
             settle(placement)
             if server.is_ready(load.model, load.ordinal):
                 return True
+            server.models()  # raises for a server that is gone already: no load is to blame
             self.current = load
             server.load(load.model, Ordinal(load.ordinal), timeout_s=_LOAD_TIMEOUT_S)
             return True

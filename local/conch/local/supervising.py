@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -70,11 +71,17 @@ class Supervisor:
         self._probed: dict[str, float] = {}
         self._configured: tuple[LocalSettings, int] | None = None
         self._written: dict[str, Any] | None = None
-        self._stop = asyncio.Event()
+        self._stopping = False
+        self._wake = asyncio.Event()
 
     def stop(self) -> None:
         """Drain and end everything, then return from `run`."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
+
+    def hint(self) -> None:
+        """Look again at once: a child ended."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Take over what runs, then keep it as desired until told to stop; then end it."""
@@ -83,7 +90,7 @@ class Supervisor:
             self._read_desired()
             self._configure_gateway()
             plan = await self._round()
-            if self._stop.is_set() and not plan.instances:
+            if self._stopping and not plan.instances:
                 break
             await self._pause(plan)
         self._home.observed.unlink(missing_ok=True)
@@ -97,7 +104,7 @@ class Supervisor:
             instances=self._instances,
             seen=seen,
             crashes=self._crashes,
-            stopping=self._stop.is_set(),
+            stopping=self._stopping,
             now=self._clock(),
         )
         self._log_changes(plan)
@@ -175,8 +182,8 @@ class Supervisor:
         if identity is None:
             return Seen(exit=one.last_exit)
         if (reason := self._processes.exit_reason(identity)) is not None:
-            culprit = self._suspects.pop(one.name, None) or self._being_loaded(one)
-            return Seen(exit=reason, culprit=culprit)
+            suspect = self._suspects.pop(one.name, None)
+            return Seen(exit=reason, culprit=self._being_loaded(one) or suspect)
         return Seen(
             alive=True,
             ready=await self._probe(one),
@@ -303,14 +310,10 @@ class Supervisor:
         steady = all(one.phase in (Phase.READY, Phase.WAITING) for one in plan.instances.values())
         busy = not steady or bool(self._assertions) or bool(plan.effects)
         tick = _BUSY_TICK_S if busy else _IDLE_TICK_S
-        if self._stop.is_set():
-            await asyncio.sleep(tick)
-            return
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(tick):
-                await self._stop.wait()
-        except TimeoutError:
-            return
+                await self._wake.wait()
+        self._wake.clear()
 
     def _log_changes(self, plan: Plan) -> None:
         for name in {*plan.instances, *self._instances}:
@@ -352,6 +355,7 @@ async def supervise(home: Home) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
+    loop.add_signal_handler(signal.SIGCHLD, supervisor.hint)
     await supervisor.run()
 
 

@@ -101,7 +101,8 @@ def _retry_policy(settings: LocalSettings) -> dict[str, Any]:
                 "typed_config": {"@type": f"type.googleapis.com/{previous}"},
             }
         ],
-        "host_selection_retry_max_attempts": 3,
+        # A dead server has the fewest requests, so LEAST_REQUEST picks it again and again.
+        "host_selection_retry_max_attempts": 32,
     }
 
 
