@@ -29,6 +29,7 @@ from conch.triton_configs import (
     InputFormat,
     InstanceGroup,
     InstanceKind,
+    LatestVersions,
     MetricControl,
     MetricIdentifier,
     ModelConfig,
@@ -201,7 +202,10 @@ CASES: dict[str, Case] = {
         path="ensemble_scheduling.max_inflight_requests",
         triton="25.10",
     ),
-    "version-policy-empty": case("version_policy", version_policy=VersionPolicy()),
+    "version-policy-empty": case(
+        "version_policy.latest", version_policy=VersionPolicy(latest=LatestVersions())
+    ),
+    "version-policy-implicit": case("version_policy", version_policy=VersionPolicy()),
     "version-missing": Case(
         config=BATCHED,
         path="version_policy.specific.versions[0]",
@@ -335,7 +339,10 @@ CASES: dict[str, Case] = {
     "openvino-output-unnamed": case(
         "output[0].name", backend="openvino", output=(replace(Y, name=""),)
     ),
-    "fil-model-type": case("parameters['model_type']", TREES, parameters={}),
+    "fil-model-type": case(
+        "parameters['model_type']", TREES, parameters={"model_type": "catboost"}
+    ),
+    "fil-model-type-implicit": case("parameters['model_type']", TREES, parameters={}),
     "fil-names": case("output[0].name", TREES, output=(replace(Y, name="label"),)),
     "fil-shape": case("max_batch_size", TREES, max_batch_size=0),
     "fil-boolean": case(

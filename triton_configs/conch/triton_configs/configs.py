@@ -19,7 +19,7 @@ from .warmup import Warmup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatestVersions:
-    """Serve the versions with the highest numbers; 0 is one."""
+    """Serve the versions with the highest numbers; of 0 versions none is served."""
 
     num_versions: int = 0
 

@@ -83,10 +83,7 @@ def aoti_batching(subject: Subject) -> Iterator[Problem]:
 
 @book.warning("torchscript-names")
 def torchscript_names(subject: Subject) -> Iterator[Problem]:
-    """Some of a TorchScript model's outputs are named by index and some are not.
-
-    Then the order in the text decides which output is which.
-    """
+    """Some of a TorchScript model's outputs are named by index, some not: their order decides."""
     if subject.backend != "pytorch" or subject.config.platform == "torch_aoti":
         return
     indexed = [bool(_INDEXED.fullmatch(output.name)) for output in subject.config.output]
@@ -114,14 +111,25 @@ def openvino_output_unnamed(subject: Subject) -> Iterator[Problem]:
 
 @book.error("fil-model-type")
 def fil_model_type(subject: Subject) -> Iterator[Problem]:
-    """The format of the trees is not stated, or not one that FIL reads."""
+    """The format of the trees is not one that FIL reads."""
     if subject.backend != "fil":
         return
-    found = subject.config.parameters.get("model_type", "")
+    found = subject.config.parameters.get("model_type", "xgboost")
     if found not in FIL_FILES:
         yield Problem(
             "parameters['model_type']",
             f"{found!r} is no format.",
+            f"Use one of: {', '.join(FIL_FILES)}.",
+        )
+
+
+@book.warning("fil-model-type-implicit")
+def fil_model_type_implicit(subject: Subject) -> Iterator[Problem]:
+    """The format of the trees is not stated, which means XGBoost's old binary format."""
+    if subject.backend == "fil" and "model_type" not in subject.config.parameters:
+        yield Problem(
+            "parameters['model_type']",
+            "FIL reads xgboost.model, a format that XGBoost no longer writes by default.",
             f"Use one of: {', '.join(FIL_FILES)}.",
         )
 
@@ -226,7 +234,7 @@ def graph_level_unknown(subject: Subject) -> Iterator[Problem]:
 
 @book.warning("optimization-ignored")
 def optimization_ignored(subject: Subject) -> Iterator[Problem]:
-    """CUDA graphs, priorities and eager batching have an effect in TensorRT only."""
+    """A setting has an effect in TensorRT only: CUDA graphs, priority, eager batches, gathering."""
     optimization = subject.config.optimization
     if optimization is None or subject.backend in ("tensorrt", ""):
         return
@@ -235,6 +243,7 @@ def optimization_ignored(subject: Subject) -> Iterator[Problem]:
         "cuda.graphs": graphs,
         "priority": optimization.priority is not ModelPriority.DEFAULT,
         "eager_batching": optimization.eager_batching,
+        "gather_kernel_buffer_threshold": optimization.gather_kernel_buffer_threshold > 0,
     }
     for name, there in given.items():
         if there:

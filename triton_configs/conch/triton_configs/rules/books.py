@@ -25,8 +25,9 @@ BACKEND_OF_PLATFORM: Final = {
 class Severity(StrEnum):
     """What a finding means for the model.
 
-    ERROR: the server refuses the model, or it cannot answer. WARNING: something in the text has
-    no effect, or costs. INFO: something outside the text must be so as well.
+    ERROR: the server refuses the model, it cannot answer, or it reaches beyond its folder.
+    WARNING: something in the text has no effect, or costs.
+    INFO: something outside the text must be so as well.
     """
 
     ERROR = "error"

@@ -138,14 +138,22 @@ def field_too_new(subject: Subject) -> Iterator[Problem]:
 
 @book.error("version-policy-empty")
 def version_policy_empty(subject: Subject) -> Iterator[Problem]:
-    """The version policy selects nothing."""
+    """The version policy serves no version: an empty list, or the latest 0."""
     policy = subject.config.version_policy
     if policy is None:
         return
     if policy.specific is not None and not policy.specific.versions:
         yield Problem("version_policy.specific", "It lists no version.", "List one.")
-    elif not any((policy.specific, policy.latest, policy.all)):
-        yield Problem("version_policy", "It chooses no policy.", "Choose one of the three.")
+    if policy.latest is not None and policy.latest.num_versions == 0:
+        yield Problem("version_policy.latest", "It serves the latest 0.", "State num_versions: 1.")
+
+
+@book.warning("version-policy-implicit")
+def version_policy_implicit(subject: Subject) -> Iterator[Problem]:
+    """The version policy is there and chooses nothing, which means all versions."""
+    policy = subject.config.version_policy
+    if policy is not None and not any((policy.specific, policy.latest, policy.all)):
+        yield Problem("version_policy", "Triton serves every version.", "State all { }.")
 
 
 @book.error("version-missing")
@@ -165,11 +173,11 @@ def version_missing(subject: Subject) -> Iterator[Problem]:
 
 @book.error("path-escapes")
 def path_escapes(subject: Subject) -> Iterator[Problem]:
-    """A file name leads out of the model's folder."""
+    """A file name leads out of the folder in which it is looked up."""
     for path, name in _file_names(subject.config):
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts:
-            yield Problem(path, f"{name!r} leads out of the model's folder.", "Use a plain name.")
+            yield Problem(path, f"{name!r} leads out of its folder.", "Use a plain name.")
 
 
 @book.info("cache-needs-flag")
@@ -224,10 +232,14 @@ def _later_fields(
 
 def _file_names(config: ModelConfig) -> Iterator[tuple[str, str]]:
     yield "default_model_filename", config.default_model_filename
+    yield "runtime", config.runtime
     for key, name in config.cc_model_filenames.items():
         yield f"cc_model_filenames[{key!r}]", name
     for index, output in enumerate(config.output):
         yield f"output[{index}].label_filename", output.label_filename
+    libraries = config.model_operations.op_library_filename if config.model_operations else ()
+    for index, name in enumerate(libraries):
+        yield f"model_operations.op_library_filename[{index}]", name
     for index, sample in enumerate(config.model_warmup):
         for key, tensor in sample.inputs.items():
             at = f"model_warmup[{index}].inputs[{key!r}].input_data_file"
