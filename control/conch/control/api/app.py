@@ -1,0 +1,98 @@
+"""The control API put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, Depends, FastAPI
+
+from ..plane import ControlPlane
+from ..predicting import Predictor
+from ..reading import Overview, Reading
+from . import builds, deployments, health, jobs, models, platform, predictions, releases
+from .problems import Problem, UnauthorizedError, documented, handle_problems
+from .services import Services, require_administrator
+
+_PREDICT_TIMEOUT_S = 60.0
+_CONNECTIONS = 64
+
+
+def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = None) -> FastAPI:
+    """Return the control API over a control plane, which somebody else starts and stops.
+
+    Args:
+        plane: What answers.
+        key: The administrator key.
+        inference_url: Where predictions go; None: where the settings say.
+    """
+    base_url = inference_url or plane.settings.inference_url
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+        with httpx.Client(base_url=base_url, timeout=_PREDICT_TIMEOUT_S, limits=limits) as http:
+            yield {"services": _services(plane, key=key, http=http)}
+
+    app = FastAPI(
+        title="conch",
+        version=version("conch"),
+        summary="The control plane between MLflow and NVIDIA Triton.",
+        description=__doc__,
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.include_router(health.router)
+    app.include_router(predictions.router)
+    closed = APIRouter(
+        prefix="/v1",
+        dependencies=[Depends(require_administrator)],
+        responses=documented(UnauthorizedError),
+    )
+    for part in (models, builds, deployments, releases, jobs, platform):
+        closed.include_router(part.router)
+    app.include_router(closed)
+    handle_problems(app)
+    _describe_problems(app)
+    return app
+
+
+def _services(plane: ControlPlane, *, key: str, http: httpx.Client) -> Services:
+    settings = plane.settings
+    reading = Reading(database=plane.database, target=plane.target)
+    return Services(
+        plane=plane,
+        reading=reading,
+        overview=Overview(
+            reading=reading,
+            target=plane.target,
+            environment=settings.serving.environment,
+            inference_url=settings.inference_url,
+            mlflow_url=settings.mlflow_uri,
+            sweep_s=settings.mlflow.sweep_s,
+        ),
+        predictor=Predictor(database=plane.database, http=http),
+        key=key,
+    )
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the problem document among the schemas, and in place of FastAPI's own error form."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        schema = describe()
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = Problem.model_json_schema()
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it

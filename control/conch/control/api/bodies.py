@@ -1,0 +1,219 @@
+"""Request bodies, and answers that are no views."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ..registry import (
+    Change,
+    ChangedModel,
+    ChangedVersion,
+    NewModel,
+    NewVersion,
+    Orphaned,
+    Replaced,
+    Returned,
+    SweepPlan,
+    TakeUp,
+)
+
+_PER_PERCENT = 100
+_SLACK = 1e-6
+
+
+def _two_decimals(value: float) -> float:
+    if abs(value * _PER_PERCENT - round(value * _PER_PERCENT)) > _SLACK:
+        raise ValueError("a weight has at most two decimals")
+    return value
+
+
+Percent = Annotated[
+    float,
+    Field(ge=0, le=100, description="Share of the traffic in percent, at most two decimals."),
+    AfterValidator(_two_decimals),
+]
+
+
+def basis_points(percent: float) -> int:
+    """Return percent as basis points.
+
+    >>> basis_points(12.5)
+    1250
+    """
+    return round(percent * _PER_PERCENT)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegisterBody(_Body):
+    """A model on the control plane's machine that is to become the next version of a name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "digits",
+                "path": "/srv/models/digits.pt2",
+                "framework": "pytorch",
+                "tags": {"team": "vision", "triton.max_batch_size": "32"},
+                "example": "/srv/models/digits-rows.npy",
+            }
+        }
+    )
+
+    name: str = Field(min_length=1, max_length=256, description="The registered model.")
+    path: str = Field(
+        min_length=1,
+        description="Absolute path of an MLflow model folder, a `.pt2` or an `.onnx` file.",
+    )
+    framework: str | None = Field(
+        default=None, description="`pytorch` or `onnx`, to insist; null to go by the file."
+    )
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of the version.")
+    description: str = Field(default="", max_length=5000)
+    example: str | None = Field(
+        default=None, description="Absolute path of input rows: `.npy`, or `.npz` by input name."
+    )
+    metrics: dict[str, float] = Field(default_factory=dict, description="Logged with the run.")
+
+
+class Registration(_Body):
+    """A version that the registry has accepted; conch builds it as its policy says."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"name": "digits", "version": 3, "model_path": "models:/m-6c1f8a"}
+        }
+    )
+
+    name: str
+    version: int
+    model_path: str
+
+
+class PredictBody(_Body):
+    """Rows to predict for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"inputs": {"x": [[5.1, 3.5, 1.4, 0.2]]}, "unit": "user-7"}}
+    )
+
+    inputs: dict[str, Any] | list[Any] = Field(
+        description="Nested lists by tensor name; one nested list for a model with one input; or "
+        "a list of objects, one per row."
+    )
+    version: int | str = Field(
+        default="latest",
+        description="`latest` for the version that the traffic split gives the unit, or the "
+        "registry's integer to pin one.",
+    )
+    unit: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="Whom it is for; sticks to its version. The header `x-conch-unit` likewise.",
+    )
+
+
+class StartReleaseBody(_Body):
+    """A version that is to be released."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"version": 2, "weight": 10, "bake_s": 600, "note": "retrained on March"}
+        }
+    )
+
+    version: int = Field(ge=1, description="The registry's integer.")
+    weight: Percent = 0
+    bake_s: int | None = Field(
+        default=None,
+        ge=0,
+        description="Seconds that the version that loses stays loaded; null: the setting.",
+    )
+    note: str = Field(default="", max_length=2000, description="Why; kept with the release.")
+
+
+class WeightBody(_Body):
+    """A new share of the traffic for the candidate."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"weight": 12.5}})
+
+    weight: Percent
+
+
+class RollbackBody(_Body):
+    """Why a release is taken back."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "wrong on night images"}})
+
+    reason: str = Field(default="", max_length=2000)
+
+
+class Health(_Body):
+    """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok", "version": "0.1.0"}})
+
+    status: str
+    version: str
+
+
+class Readiness(_Body):
+    """Everything that the control plane needs answers."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "status": "ready",
+                "checks": {"database": "ok", "gateway": "ok", "sweep": "ok"},
+            }
+        }
+    )
+
+    status: str
+    checks: dict[str, str]
+
+
+class ChangeShown(_Body):
+    """One thing that a look at the registry found changed."""
+
+    kind: str
+    name: str
+    version: int | None
+
+
+class SweepShown(_Body):
+    """A look at the registry."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "done": True,
+                "changes": [{"kind": "NewVersion", "name": "digits", "version": 2}],
+            }
+        }
+    )
+
+    done: bool = Field(description="False where it was only asked for.")
+    changes: list[ChangeShown]
+
+
+def shown_plan(plan: SweepPlan) -> SweepShown:
+    """Return what a sweep changed."""
+    return SweepShown(done=True, changes=[_shown(change) for change in plan])
+
+
+def _shown(change: Change) -> ChangeShown:
+    kind = type(change).__name__
+    match change:
+        case NewModel(model=model) | ChangedModel(model=model):
+            return ChangeShown(kind=kind, name=model.name, version=None)
+        case NewVersion(version=seen) | ChangedVersion(version=seen) | Replaced(version=seen):
+            return ChangeShown(kind=kind, name=seen.name, version=seen.number)
+        case Orphaned() | Returned() | TakeUp():
+            return ChangeShown(kind=kind, name=change.name, version=change.number)

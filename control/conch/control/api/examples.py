@@ -1,0 +1,179 @@
+"""Example answers of the API, shown in its description; tests check them against the schemas."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+_AT: Final = "2026-03-01T12:00:00Z"
+_VERSION_ID: Final = "6f0d1c0e-8d5b-4a57-9d4a-0b9f3c1b7a21"
+_BUILD_ID: Final = "b1f0a4be-30c7-4a0f-8b2e-7d1b5f3e9c02"
+_OLD_BUILD_ID: Final = "0a7e52d1-9a1f-4b4c-8f43-2f6f4c0d8e11"
+_RELEASE_ID: Final = "c2a9d3f4-5b6c-4d7e-8f90-a1b2c3d4e5f6"
+_DEPLOYMENT_ID: Final = "d3bae405-6c7d-4e8f-90a1-b2c3d4e5f607"
+_MODEL_ID: Final = "e4cbf516-7d8e-4f90-a1b2-c3d4e5f60718"
+
+_SIGNATURE: Final = {
+    "inputs": [{"name": "x", "dtype": "FP32", "shape": [64], "optional": False}],
+    "outputs": [{"name": "y", "dtype": "FP32", "shape": [10], "optional": False}],
+    "batched": True,
+}
+
+JOB: Final[dict[str, Any]] = {
+    "id": "f5dc0627-8e9f-4a01-b2c3-d4e5f6071829",
+    "kind": "build",
+    "subject": _VERSION_ID,
+    "label": "build digits version 2",
+    "status": "running",
+    "progress": 0.6,
+    "message": "comparing answers at batch size 8",
+    "attempts": 1,
+    "cancel_requested": False,
+    "outcome": None,
+    "created_at": _AT,
+    "started_at": _AT,
+    "finished_at": None,
+}
+
+MODEL: Final[dict[str, Any]] = {
+    "id": _MODEL_ID,
+    "name": "digits",
+    "triton_name": "digits",
+    "tags": {"team": "vision"},
+    "created_at": _AT,
+    "versions": 2,
+    "latest_version": 2,
+    "live_version": 1,
+    "live_semantic_version": "1.0.0",
+    "status": "releasing",
+    "endpoint_url": "http://127.0.0.1:8080/v2/models/digits",
+}
+
+VERSION: Final[dict[str, Any]] = {
+    "id": _VERSION_ID,
+    "name": "digits",
+    "version": 2,
+    "semantic_version": "1.0.1",
+    "ordinal": 2,
+    "framework": "pytorch",
+    "model_path": "models:/m-6c1f8a",
+    "model_size": 21480,
+    "accuracy_metrics": {"accuracy": 0.962},
+    "deployment_config": {"max_batch_size": 32},
+    "created_at": _AT,
+    "created_by": "ada",
+    "tags": {"triton.max_batch_size": "32"},
+    "aliases": ["champion"],
+    "status": "verified",
+    "reason": None,
+    "live": False,
+    "slot": "b",
+    "serving": "ready",
+    "present": True,
+    "taken_up": True,
+    "build_id": _BUILD_ID,
+    "signature": _SIGNATURE,
+    "job": None,
+}
+
+BUILD: Final[dict[str, Any]] = {
+    "id": _BUILD_ID,
+    "model_name": "digits",
+    "version": 2,
+    "ordinal": 2,
+    "status": "verified",
+    "semantic_version": "1.0.1",
+    "path": "/home/ada/.conch/builds/digits/2",
+    "digest": "9f" * 32,
+    "graph_digest": "1c" * 32,
+    "manifest": {"signature": _SIGNATURE, "max_batch_size": 32},
+    "reason": None,
+    "created_at": _AT,
+    "finished_at": _AT,
+    "report": {
+        "rows": 73,
+        "cases": ["example", "random-1", "random-8"],
+        "batch_sizes": [1, 8, 64],
+        "strong": True,
+        "outputs": [{"name": "y", "dtype": "FP32", "max_abs": 4.8e-7, "mismatches": 0}],
+    },
+}
+
+BUILD_LISTED: Final[dict[str, Any]] = {**BUILD, "report": None}
+
+DEPLOYMENT: Final[dict[str, Any]] = {
+    "id": _DEPLOYMENT_ID,
+    "model_id": _MODEL_ID,
+    "model_name": "digits",
+    "deployment_name": "digits-local",
+    "environment": "local",
+    "replica_count": 1,
+    "resource_config": {},
+    "status": "releasing",
+    "endpoint_url": "http://127.0.0.1:8080/v2/models/digits",
+    "live_version": 1,
+    "live_semantic_version": "1.0.0",
+    "arms": [
+        {"slot": "b", "version": 2, "ordinal": 2, "build_id": _BUILD_ID, "weight": 10.0},
+        {"slot": "a", "version": 1, "ordinal": 1, "build_id": _OLD_BUILD_ID, "weight": 90.0},
+    ],
+    "created_at": _AT,
+}
+
+RELEASE: Final[dict[str, Any]] = {
+    "id": _RELEASE_ID,
+    "model_name": "digits",
+    "deployment_id": _DEPLOYMENT_ID,
+    "candidate_version": 2,
+    "candidate_build_id": _BUILD_ID,
+    "baseline_version": 1,
+    "baseline_build_id": _OLD_BUILD_ID,
+    "status": "running",
+    "weight": 10.0,
+    "bake_s": 3600,
+    "created_by": "administrator",
+    "note": "retrained on March",
+    "reason": None,
+    "created_at": _AT,
+    "finished_at": None,
+    "job": None,
+}
+
+PREDICTION: Final[dict[str, Any]] = {
+    "prediction": [[0.01, 0.98, 0.01]],
+    "outputs": {"y": [[0.01, 0.98, 0.01]]},
+    "model_name": "digits",
+    "model_version": 2,
+    "semantic_version": "1.0.1",
+    "build_id": _BUILD_ID,
+    "prediction_id": "0195519e-7c00-7cc3-98c4-dc0c0c07398f",
+    "latency_ms": 1.9,
+}
+
+PLATFORM: Final[dict[str, Any]] = {
+    "environment": "local",
+    "inference_url": "http://127.0.0.1:8080",
+    "mlflow_url": "http://127.0.0.1:5000",
+    "swept_at": _AT,
+    "sweep_age_s": 3.2,
+    "counts": {
+        "models": 1,
+        "versions": 2,
+        "live": 1,
+        "refused": 0,
+        "open_releases": 1,
+        "open_jobs": 0,
+    },
+    "target": {
+        "inference_url": "http://127.0.0.1:8080",
+        "gateway_ready": True,
+        "servers": [],
+        "routes": {},
+    },
+    "problem": None,
+}
+
+
+def answers(example: Any, status: HTTPStatus = HTTPStatus.OK) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` entry that shows an example."""
+    return {status.value: {"content": {"application/json": {"example": example}}}}

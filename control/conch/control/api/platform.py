@@ -1,0 +1,46 @@
+"""The platform as a whole: its state, and a look at the registry on demand."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from ..reading import PlatformView
+from ..registry import RegistryUnavailableError
+from . import examples
+from .bodies import SweepShown, shown_plan
+from .problems import documented
+from .services import Given
+
+router = APIRouter(tags=["platform"])
+
+
+@router.get(
+    "/status", summary="Everything at a glance", responses=examples.answers(examples.PLATFORM)
+)
+def status(given: Given) -> PlatformView:
+    """Return servers, routes, counts and the age of the last look at the registry."""
+    return given.overview.platform(swept_at=given.plane.last_sweep, now=given.plane.now())
+
+
+@router.post(
+    "/sweep",
+    summary="Look at the registry now",
+    responses={
+        HTTPStatus.ACCEPTED.value: {"model": SweepShown, "description": "Asked for."},
+        **documented(RegistryUnavailableError),
+    },
+)
+def sweep(
+    given: Given,
+    response: Response,
+    wait: Annotated[bool, Query(description="Answer after the look, with what changed.")] = False,
+) -> SweepShown:
+    """Look at the registry now instead of at the next turn."""
+    if wait:
+        return shown_plan(given.plane.sweep())
+    given.plane.nudge_sweep()
+    response.status_code = HTTPStatus.ACCEPTED
+    return SweepShown(done=False, changes=[])

@@ -1,0 +1,88 @@
+"""The command line: parse, call the API or the platform, print; errors are caught here, once.
+
+Nothing slow is imported before a command needs it, so that `conch --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from . import builds, jobs, models, platform, releases, runtime
+from .exits import Exit, exit_of
+from .logs import logs
+from .predicting import predict
+from .printing import failed
+from .sessions import Home, Output, Session
+
+__all__ = ["Exit", "app", "main"]
+
+
+class _Commands(TyperGroup):
+    """The root of all commands: turns an expected error into words and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from conch.core import ConchError  # slow, and needed only now
+
+            if not isinstance(error, ConchError):
+                raise
+            session = ctx.obj if isinstance(ctx.obj, Session) else Session(None, None)
+            failed(session, error)
+            raise typer.Exit(exit_of(error)) from error
+
+
+app = typer.Typer(
+    name="conch",
+    cls=_Commands,
+    help="The control plane between MLflow and NVIDIA Triton.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 nothing runs, 4 waited too long.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(platform.up)
+app.command()(platform.down)
+app.command()(platform.status)
+app.command()(platform.demo)
+app.command()(platform.sweep)
+app.command()(predict)
+app.command()(logs)
+for name, group in {
+    "models": models.app,
+    "builds": builds.app,
+    "release": releases.app,
+    "jobs": jobs.app,
+    "runtime": runtime.app,
+}.items():
+    app.add_typer(group, name=name)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("conch"))
+        raise typer.Exit(Exit.OK)
+
+
+@app.callback()
+def conch(
+    context: typer.Context,
+    home: Home = None,
+    output: Output = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """The control plane between MLflow and NVIDIA Triton."""
+    context.obj = Session(home, output)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

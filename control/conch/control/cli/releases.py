@@ -1,0 +1,137 @@
+"""`conch release`: moving traffic from one version to another, and back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .printing import answer, because, facts, table
+from .progress import watching
+from .sessions import Home, Output, session_of
+
+app = typer.Typer(help="Move traffic between versions.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The registered model.")]
+
+
+@app.command("start")
+def start(
+    context: typer.Context,
+    name: Name,
+    version: Annotated[int, typer.Option(help="The registry's integer.")],
+    weight: Annotated[float, typer.Option(min=0, max=100, help="Percent, once ready.")] = 0.0,
+    bake_s: Annotated[
+        int | None, typer.Option(min=0, help="Seconds that the loser stays loaded.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why; kept with the release.")] = "",
+    wait: Annotated[bool, typer.Option(help="Wait until the candidate is ready.")] = True,
+    timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.")] = 300.0,
+    home: Home = None,
+    output: Output = None,
+) -> None:
+    """Load a verified version beside the live one, warm and check it."""
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.start_release(name, version, weight=weight, bake_s=bake_s, note=note)
+        if wait:
+            with watching(f"{name} version {version}") as watch:
+                found = client.wait_release_running(name, timeout_s=timeout, watch=watch)
+    answer(session, found, _line(found))
+
+
+@app.command("set-weight")
+def set_weight(
+    context: typer.Context,
+    name: Name,
+    weight: Annotated[float, typer.Argument(min=0, max=100, help="Percent of the traffic.")],
+    home: Home = None,
+    output: Output = None,
+) -> None:
+    """Give the candidate a share of the traffic."""
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.set_weight(name, weight)
+    answer(session, found, _line(found))
+
+
+@app.command("promote")
+def promote(context: typer.Context, name: Name, home: Home = None, output: Output = None) -> None:
+    """Give the candidate all traffic; the former version stays loaded for the bake time."""
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.promote(name)
+    answer(session, found, _line(found))
+
+
+@app.command("rollback")
+def rollback(
+    context: typer.Context,
+    name: Name,
+    reason: Annotated[str, typer.Option(help="Why; kept with the release.")] = "",
+    home: Home = None,
+    output: Output = None,
+) -> None:
+    """Give all traffic back to the version that was live before; needs no load."""
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.rollback(name, reason=reason)
+    answer(session, found, _line(found))
+
+
+@app.command("show")
+def show(context: typer.Context, name: Name, home: Home = None, output: Output = None) -> None:
+    """Show a model's newest release."""
+    from ..client import ApiError
+
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.releases(model=name, limit=1)
+    if not found:
+        raise ApiError(
+            f"{name!r} has never been released.",
+            code="no-release",
+            hint="`conch release start` begins one; a model's first version needs none.",
+        )
+    release = found[0]
+    keys = ("status", "weight", "bake_s", "note", "created_by", "created_at", "finished_at")
+    about = facts(
+        (
+            ("release", release["id"]),
+            ("candidate", f"version {release['candidate_version']}"),
+            ("baseline", f"version {release['baseline_version']}"),
+            *((key.replace("_", " "), release[key]) for key in keys),
+            ("doing", release["job"] and release["job"]["message"]),
+            ("why", because(release["reason"])),
+        )
+    )
+    answer(session, release, about)
+
+
+@app.command("list")
+def list_releases(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Argument(help="Only this model's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    home: Home = None,
+    output: Output = None,
+) -> None:
+    """List releases, the newest first."""
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.releases(model=model, limit=limit)
+    heads = ("release", "model", "candidate", "baseline", "status", "percent", "started", "why")
+    keys = (
+        *("id", "model_name", "candidate_version", "baseline_version"),
+        *("status", "weight", "created_at"),
+    )
+    rows = ([*(one[key] for key in keys), because(one["reason"])] for one in found)
+    answer(session, found, table(heads, rows))
+
+
+def _line(release: dict[str, Any]) -> str:
+    candidate, baseline = release["candidate_version"], release["baseline_version"]
+    return (
+        f"{release['model_name']}: release of version {candidate} over version {baseline} is "
+        f"{release['status']}; the candidate has {release['weight']:g} % of the traffic."
+    )
