@@ -1,0 +1,286 @@
+"""Bringing the whole platform up and down on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from conch import local
+from conch.core import ConchError
+
+from .keys import ensure_key
+from .settings import Settings
+
+CONTROL: Final = "control"
+MLFLOW: Final = "mlflow"
+_MLFLOW_START_S: Final = 180.0
+
+
+class PortTakenError(ConchError):
+    """A port that conch was told to listen on belongs to another program."""
+
+    code = "port-taken"
+
+
+class MlflowMissingError(ConchError):
+    """conch was to start an MLflow server, which is not installed."""
+
+    code = "mlflow-missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStatus:
+    """One process under supervision.
+
+    Attributes:
+        phase: What it is doing, such as `ready`.
+        restarts: How often it was started again after it ended by itself.
+        last_exit: How it ended last; empty if it never did.
+    """
+
+    name: str
+    phase: str
+    pid: int | None
+    restarts: int
+    last_exit: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformStatus:
+    """The platform as its supervisor saw it last.
+
+    Attributes:
+        running: Whether a supervisor runs.
+    """
+
+    running: bool
+    home: Path
+    control_url: str
+    inference_url: str
+    mlflow_url: str
+    processes: tuple[ProcessStatus, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything runs and answers."""
+        return self.running and all(process.phase == "ready" for process in self.processes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-compatible form."""
+        return {
+            "running": self.running,
+            "ready": self.ready,
+            "home": str(self.home),
+            "control_url": self.control_url,
+            "inference_url": self.inference_url,
+            "mlflow_url": self.mlflow_url,
+            "processes": [
+                {
+                    "name": process.name,
+                    "phase": process.phase,
+                    "pid": process.pid,
+                    "restarts": process.restarts,
+                    "last_exit": process.last_exit,
+                    "log": process.log,
+                }
+                for process in self.processes
+            ],
+        }
+
+
+def serving_home(settings: Settings) -> Path:
+    """Return the local target's folder within the home."""
+    return settings.home / "serving"
+
+
+def local_settings(settings: Settings) -> local.LocalSettings:
+    """Return the local target's part of the settings."""
+    return local.LocalSettings(
+        slots=dict.fromkeys(settings.serving.slots, settings.serving.replicas),
+        inference_host=settings.api.host,
+        inference_port=settings.api.inference_port,
+        control_address=f"{settings.api.host}:{settings.api.control_port}",
+    )
+
+
+def up(
+    settings: Settings,
+    *,
+    runtime_root: Path | None = None,
+    on_progress: Callable[[str], None] = lambda line: None,
+    mlflow: bool = True,
+    timeout_s: float = 240.0,
+) -> PlatformStatus:
+    """Start everything in the background and wait until it is ready; a second call just waits.
+
+    Args:
+        runtime_root: Where the serving runtimes are; None: the user's cache.
+        on_progress: Takes one line for each process that became ready.
+        mlflow: Whether to start an MLflow server where the settings name none.
+        timeout_s: How long to wait.
+
+    Raises:
+        RuntimeMissingError: `conch runtime install` was not run.
+        PortTakenError: Another program listens where conch should.
+        SupervisorMissingError: Something did not become ready; the message names it.
+    """
+    prepare(settings, runtime_root=runtime_root, mlflow=mlflow)
+    local.launch(serving_home(settings))
+    local.wait_until_ready(serving_home(settings), timeout_s=timeout_s, progress=on_progress)
+    return status(settings)
+
+
+def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: bool = True) -> None:
+    """Write what the supervisor should run, without starting it.
+
+    Raises:
+        RuntimeMissingError: `conch runtime install` was not run.
+        MlflowMissingError: An MLflow server should run and is not installed.
+        PortTakenError: Another program listens where conch should.
+    """
+    runtime = local.require(runtime_root)
+    own_mlflow = mlflow and settings.mlflow.uri is None
+    if own_mlflow and importlib.util.find_spec("mlflow.server") is None:
+        raise MlflowMissingError(
+            "conch was to start an MLflow server, which is not installed.",
+            hint="pip install 'conch[mlflow]', or name yours: CONCH_MLFLOW__URI=http://...",
+        )
+    if local.running(serving_home(settings)) is None:
+        ports = [settings.api.inference_port, settings.api.control_port]
+        for port in [*ports, settings.mlflow.port] if own_mlflow else ports:
+            _check_free(settings.api.host, port)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in ("logs", "builds"):
+        (settings.home / folder).mkdir(exist_ok=True)
+    ensure_key(settings.home)
+    settings.save()
+    services = [_control(settings)]
+    if own_mlflow:
+        services.insert(0, _mlflow(settings))
+    local.DesiredFile(local.Home(serving_home(settings))).set_up(
+        settings=local_settings(settings), runtime=runtime, services=tuple(services)
+    )
+
+
+def down(settings: Settings, *, timeout_s: float = 60.0) -> bool:
+    """Drain and stop everything; return whether anything ran.
+
+    Raises:
+        SupervisorMissingError: It did not end in time.
+    """
+    ran = local.running(serving_home(settings)) is not None
+    local.stop(serving_home(settings), timeout_s=timeout_s)
+    return ran
+
+
+def status(settings: Settings) -> PlatformStatus:
+    """Return the platform as it is, without waiting."""
+    home = local.Home(serving_home(settings))
+    observed = local.read_observed(home)
+    processes = [
+        ProcessStatus(
+            name=name,
+            phase=one.phase.value,
+            pid=one.pid,
+            restarts=one.restarts,
+            last_exit=one.last_exit or "",
+            log=str(home.logs / f"{name}.log"),
+        )
+        for name, one in sorted(observed.instances.items() if observed else [])
+    ]
+    return PlatformStatus(
+        running=local.running(serving_home(settings)) is not None,
+        home=settings.home,
+        control_url=settings.control_url,
+        inference_url=settings.inference_url,
+        mlflow_url=settings.mlflow_uri,
+        processes=tuple(processes),
+    )
+
+
+def with_free_ports(settings: Settings) -> Settings:
+    """Return the settings with every port that somebody else holds replaced by a free one."""
+    host = settings.api.host
+    api = {
+        name: _free_port(host, getattr(settings.api, name))
+        for name in ("control_port", "inference_port")
+    }
+    mlflow = {"port": _free_port(host, settings.mlflow.port)}
+    return settings.model_copy(
+        update={
+            "api": settings.api.model_copy(update=api),
+            "mlflow": settings.mlflow.model_copy(update=mlflow),
+        }
+    )
+
+
+def _control(settings: Settings) -> local.ServiceSpec:
+    return local.ServiceSpec(
+        name=CONTROL,
+        argv=(sys.executable, "-m", "conch.control.serving", "--home", str(settings.home)),
+        ready_url=f"{settings.control_url}/healthz",
+    )
+
+
+def _mlflow(settings: Settings) -> local.ServiceSpec:
+    folder = settings.home / "mlflow"
+    folder.mkdir(exist_ok=True)
+    argv = (
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+        *("--host", settings.api.host, "--port", str(settings.mlflow.port)),
+        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+        *("--artifacts-destination", str(folder / "artifacts")),
+    )
+    return local.ServiceSpec(
+        name=MLFLOW,
+        argv=argv,
+        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        directory=folder,
+        ready_url=f"{settings.mlflow_uri}/health",
+        start_timeout_s=_MLFLOW_START_S,
+    )
+
+
+def _check_free(host: str, port: int) -> None:
+    if _bound(host, port) is None:
+        raise PortTakenError(
+            f"Port {port} of {host} is taken{_by_whom(port)}.",
+            hint="Stop that program, or choose another port in conch.toml: "
+            "api.inference_port, api.control_port, mlflow.port.",
+            port=port,
+        )
+
+
+def _free_port(host: str, wanted: int) -> int:
+    found = _bound(host, wanted) or _bound(host, 0)
+    assert found is not None, "the system always has a free port to give"
+    return found
+
+
+def _bound(host: str, port: int) -> int | None:
+    """Return the port that a program could listen on now; None where the port is taken."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])
+
+
+def _by_whom(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        pass
+    return ""

@@ -1,0 +1,76 @@
+"""The control process: `python -m conch.control.serving --home FOLDER`.
+
+Put together here and nowhere else: settings, database, MLflow, the local target, the workshop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+from pathlib import Path
+
+import uvicorn
+
+from conch.local import LocalTarget, require
+from conch.model_repo_builder import Workbench
+
+from .api import create_app
+from .keys import read_key
+from .plane import ControlPlane
+from .platform import local_settings, serving_home
+from .registry import MlflowRegistry
+from .settings import Settings, read_settings, running_settings
+from .state import Database
+
+
+def assemble(settings: Settings) -> tuple[ControlPlane, Workbench]:
+    """Return a stopped control plane for the settings, and the workshop that it uses."""
+    workbench = Workbench(log_dir=settings.home / "logs")
+    plane = ControlPlane(
+        settings=settings,
+        database=Database(settings.database),
+        registry=MlflowRegistry(settings.mlflow_uri, timeout=settings.mlflow.timeout_s),
+        target=LocalTarget(
+            serving_home(settings), runtime=require(), settings=local_settings(settings)
+        ),
+        workshop=workbench,
+    )
+    return plane, workbench
+
+
+def serve(settings: Settings) -> None:
+    """Run the control plane and its API until SIGTERM or SIGINT."""
+    plane, workbench = assemble(settings)
+    # Warming imports torch and exports once: seconds that the first registration should not wait.
+    threading.Thread(target=workbench.warm, name="warm", daemon=True).start()
+    plane.start()
+    try:
+        uvicorn.run(
+            create_app(plane, key=read_key(settings.home)),
+            host=settings.api.host,
+            port=settings.api.control_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
+    finally:
+        plane.stop()
+        workbench.close()
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="python -m conch.control.serving", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("httpx", "alembic", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    serve(running_settings(arguments.home) or read_settings(home=arguments.home))
+
+
+if __name__ == "__main__":
+    main()

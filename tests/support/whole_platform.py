@@ -1,0 +1,92 @@
+"""The whole platform for tests: real MLflow, control plane, Triton and Envoy, once per session."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conch import local
+from conch.control import platform
+from conch.control.client import Client
+from conch.control.keys import read_key
+from conch.control.settings import MlflowSettings, Settings, read_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """A platform that runs."""
+
+    settings: Settings
+    client: Client
+
+
+def platform_settings(home: Path) -> Settings:
+    """Return settings for a platform on free ports."""
+    return platform.with_free_ports(
+        read_settings(home=home, mlflow=MlflowSettings(sweep_s=60, timeout_s=30))
+    )
+
+
+@pytest.fixture(scope="session")
+def whole_platform() -> Iterator[Platform]:
+    """The session's platform. Its home has a short path, because of Unix sockets."""
+    home = Path(tempfile.mkdtemp(prefix="conch-e2e-"))
+    settings = platform_settings(home)
+    local.install()
+    try:
+        platform.up(settings)
+        with Client(settings.control_url, key=read_key(home)) as client:
+            yield Platform(settings=settings, client=client)
+    finally:
+        platform.down(settings)
+    shutil.rmtree(home)
+
+
+def perceptron(seed: int, *, inputs: int = 16, outputs: int = 4) -> Any:
+    """Return a small network with random weights, a `torch.nn.Module` in evaluation mode."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(inputs, 32), nn.ReLU(), nn.Linear(32, outputs)).eval()
+
+
+def answers(module: Any, rows: np.ndarray) -> np.ndarray:
+    """Return what a network answers on rows: float32[n, k]."""
+    import torch
+
+    with torch.no_grad():
+        found: np.ndarray = module(torch.from_numpy(rows)).numpy()
+    return found
+
+
+def register(module: Any, name: str, uri: str, *, rows: np.ndarray) -> int:
+    """Log a network with MLflow's pytorch flavour and register it; return the version's number."""
+    import mlflow
+    import mlflow.pytorch
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    mlflow.set_tracking_uri(uri)
+    width = answers(module, rows[:1]).shape[1]
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, rows.shape[1]))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]),
+    )
+    with mlflow.start_run():
+        logged = mlflow.pytorch.log_model(
+            module,
+            name="model",
+            signature=signature,
+            input_example=rows[:8],
+            registered_model_name=name,
+            pip_requirements=["torch"],
+        )
+    return int(logged.registered_model_version)
