@@ -13,7 +13,7 @@ from typing import Final
 from .documents import Document, read_documents
 from .findings import Finding, Severity
 from .rules import RULES, UPDATE_RULES, Hit, Subject
-from .rules.subjects import fields
+from .rules.reading import fields
 from .schemas import schemas_of
 from .structural import Fault, Path, Schema, Violation, render_path, violations
 from .versions import DeploymentMode, KServeVersion

@@ -1,12 +1,13 @@
 """The linter's rules, each under its stable code."""
 
-from . import admission, canaries, graphs, modes, runtimes, scaling
+from . import admission, autoscalers, canaries, graphs, modes, runtimes, scaling
 from .subjects import Hit, Rule, Source, Subject
 from .updates import UPDATE_RULES, UpdateRule
 
 RULES: tuple[Rule, ...] = (
     *admission.RULES,
     *scaling.RULES,
+    *autoscalers.RULES,
     *canaries.RULES,
     *modes.RULES,
     *graphs.RULES,

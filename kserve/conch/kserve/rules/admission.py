@@ -13,21 +13,18 @@ from typing import Final
 
 from ..structural import Path
 from ..versions import KServeVersion
-from .subjects import (
+from .reading import (
     FRAMEWORKS,
     Fields,
-    Hit,
-    Subject,
     at,
-    containers,
     fields,
     implementation,
     integer,
     items,
-    refused,
     storage_uri,
     text,
 )
+from .subjects import Hit, Subject, containers, refused
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LOGGER_MODES: Final = ("all", "request", "response")

@@ -12,19 +12,8 @@ from typing import Final
 
 from ..structural import Path
 from ..versions import KServeVersion
-from .subjects import (
-    Fields,
-    Hit,
-    Subject,
-    fields,
-    ignored,
-    implementation,
-    integer,
-    items,
-    noted,
-    refused,
-    text,
-)
+from .reading import Fields, fields, implementation, integer, items, text
+from .subjects import Hit, Subject, ignored, noted, refused
 
 _FIXED: Final = ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..structural import Path
-from .subjects import Fields, Hit, Source, Subject, fields, integer, items, refused, text
+from .reading import Fields, fields, integer, items, text
+from .subjects import Hit, Source, Subject, refused
 
 _TARGETS: Final = ("nodeName", "serviceName", "serviceUrl")
 

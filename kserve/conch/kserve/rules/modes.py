@@ -7,18 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..versions import MODE_ANNOTATION, MODEL_MESH, DeploymentMode, KServeVersion
-from .subjects import (
-    FRAMEWORKS,
-    Hit,
-    Source,
-    Subject,
-    fields,
-    ignored,
-    implementation,
-    noted,
-    storage_uri,
-    text,
-)
+from .reading import FRAMEWORKS, fields, implementation, storage_uri, text
+from .subjects import Hit, Source, Subject, ignored, noted
 
 _MODE_PATH: Final = ("metadata", "annotations", MODE_ANNOTATION)
 _SCHEME = re.compile(r"([a-z][a-z0-9+]*)://")

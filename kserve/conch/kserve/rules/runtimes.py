@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from .subjects import Hit, Subject, fields, integer, items, noted, refused, text
+from .reading import fields, integer, items, text
+from .subjects import Hit, Subject, noted, refused
 
 _TRAINED_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _TRAINED_SCHEMES: Final = ("s3://", "gs://", "abfs://", "https://", "http://")

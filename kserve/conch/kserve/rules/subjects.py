@@ -1,22 +1,17 @@
-"""What a rule looks at, and how it reads documents that may be wrong in any way.
-
-A rule runs even where the schema has already found faults, so nothing here raises on a value of the
-wrong type: it reads as absent, and the schema's own finding stands.
-"""
+"""What a rule is and what it looks at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from ..documents import Document
 from ..findings import Severity
 from ..structural import Path
 from ..versions import MODE_ANNOTATION, DeploymentMode, KServeVersion
-
-Fields = Mapping[str, Any]
+from .reading import FRAMEWORKS, Fields, at, fields, items, text
 
 
 class Source(StrEnum):
@@ -187,38 +182,6 @@ def noted(
     )
 
 
-def at(value: object, *path: str | int) -> object:
-    """Return what stands at a path below a value, or None."""
-    for part in path:
-        if isinstance(part, str) and isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(part, int) and isinstance(value, list) and part < len(value):
-            value = value[part]
-        else:
-            return None
-    return value
-
-
-def fields(value: object) -> Fields:
-    """Return an object's fields; none for anything else."""
-    return value if isinstance(value, dict) else {}
-
-
-def items(value: object) -> list[Any]:
-    """Return a list's items; none for anything else."""
-    return value if isinstance(value, list) else []
-
-
-def text(value: object) -> str:
-    """Return a string; "" for anything else."""
-    return value if isinstance(value, str) else ""
-
-
-def integer(value: object) -> int | None:
-    """Return an integer; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def containers(subject: Subject) -> Iterator[tuple[Path, Fields]]:
     """Yield every container of an InferenceService or a serving runtime that takes `env`."""
     if subject.document.kind == "InferenceService":
@@ -242,31 +205,3 @@ def _containers_of(path: Path, pod: Fields) -> Iterator[tuple[Path, Fields]]:
             yield (*path, name, index), fields(container)
     if worker := fields(pod.get("workerSpec")):
         yield from _containers_of((*path, "workerSpec"), worker)
-
-
-FRAMEWORKS = (
-    "huggingface",
-    "lightgbm",
-    "onnx",
-    "paddle",
-    "pmml",
-    "pytorch",
-    "sklearn",
-    "tensorflow",
-    "triton",
-    "xgboost",
-)
-"""Predictor fields from before `model`; KServe's mutating webhook rewrites them."""
-
-
-def implementation(predictor: Fields) -> tuple[str, Fields]:
-    """Return the one framework or `model` of a predictor, or ("", {})."""
-    for name in ("model", *FRAMEWORKS):
-        if isinstance(predictor.get(name), dict):
-            return name, fields(predictor[name])
-    return "", {}
-
-
-def storage_uri(predictor: Fields) -> str:
-    """Return the storage URI of a predictor's model, or ""."""
-    return text(implementation(predictor)[1].get("storageUri"))

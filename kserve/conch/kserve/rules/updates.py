@@ -13,7 +13,8 @@ from typing import Final
 from ..findings import Severity
 from ..quantities import quantity_or_none
 from ..versions import MODE_ANNOTATION, DeploymentMode, KServeVersion
-from .subjects import Hit, Source, Subject, at, fields, implementation, integer, storage_uri, text
+from .reading import at, fields, implementation, integer, storage_uri, text
+from .subjects import Hit, Source, Subject
 
 _REVISION_FIELDS: Final = (
     "minReplicas",
