@@ -206,6 +206,22 @@ def test_rotation_by_rename(tmp_path: Path, log: EventLog) -> None:
     assert requests(log) == [0, 1, 2, 3, 4, 5]
 
 
+def test_file_out_of_sight(tmp_path: Path, log: EventLog) -> None:
+    """A file that one poll does not see, being between two names, keeps its position."""
+    path, hidden = tmp_path / "access.log", tmp_path / "moving"
+    reader = AccessLogReader(path, log)
+    add(path, 0, 1)
+    reader.poll()
+    path.rename(hidden)
+    add(path, 2)
+    assert reader.poll().exposures == 1
+    add(hidden, 3)
+    hidden.rename(tmp_path / "access.log.1")
+
+    assert reader.poll().exposures == 1
+    assert requests(log) == [0, 1, 2, 3]
+
+
 def test_rotation_by_copy(tmp_path: Path, log: EventLog) -> None:
     """Copy and truncate: the copy is recognised by its last line, the file begins anew."""
     path = tmp_path / "access.log"

@@ -82,6 +82,15 @@ def test_append_and_read(log: EventLog) -> None:
     assert log.read(99) == ()
 
 
+def test_following_over_segments(log: EventLog) -> None:
+    """Reads that end exactly where a segment ends go on in the next one."""
+    for begin in range(0, 28, 7):
+        log.append([exposure(number) for number in range(begin, begin + 7)])
+        log.seal()
+
+    assert ids(log) == [f"e{number}" for number in range(28)]
+
+
 def test_repeated_ids(log: EventLog) -> None:
     """An id is stored once: in one append, across appends, and after reopening."""
     log.append([exposure(1), exposure(2)])

@@ -98,6 +98,23 @@ def test_each_event_once_at_any_time(tmp_path: Path) -> None:
             ]
 
 
+def test_query_sees_one_moment(tmp_path: Path) -> None:
+    """What is appended and compacted after a reader looked is not half in its answers."""
+    with EventLog(tmp_path / "log") as log:
+        log.append([exposure(number) for number in range(5)])
+        reader = LogReader(tmp_path / "log")
+        queries = EventQueries(reader, tmp_path / "parquet")
+        log.append([exposure(number) for number in range(5, 10)])
+        log.seal()
+        Compactor(log, tmp_path / "parquet").run()
+        log.append([exposure(10)])
+
+        sql = "SELECT count(*) AS n FROM events"
+        assert queries.query(sql).to_pylist() == [{"n": 5}]
+        reader.refresh()
+        assert queries.query(sql).to_pylist() == [{"n": 11}]
+
+
 def test_empty_log(tmp_path: Path) -> None:
     """An empty log has empty tables."""
     with EventLog(tmp_path / "log") as log:
