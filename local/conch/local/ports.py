@@ -50,7 +50,8 @@ def allocate(
             found[name] = port
             continue
         for port in candidates:
-            if port not in taken and port not in found.values() and is_free(port):
+            promised = {*found.values(), *kept.values()}
+            if port not in taken and port not in promised and is_free(port):
                 found[name] = port
                 break
         else:

@@ -60,7 +60,7 @@ def route_configuration(splits: Sequence[TrafficSplit], settings: LocalSettings)
         splits: One for each served model.
         settings: Of the local target.
     """
-    routes = [*_closed()]
+    routes = _closed(settings)
     for split in sorted(splits, key=lambda item: item.model):
         routes += _model_routes(split, settings)
     routes += _rest(settings)
@@ -106,15 +106,16 @@ def _retry_policy(settings: LocalSettings) -> dict[str, Any]:
     }
 
 
-def _closed() -> list[dict[str, Any]]:
+def _closed(settings: LocalSettings) -> list[dict[str, Any]]:
     body = _problem(403, "not-exposed", "Server control is not exposed at the gateway.")
     http = [_answer({"path_separated_prefix": path}, 403, body) for path in _CLOSED_HTTP]
     trace = {"safe_regex": {"regex": "/v2/models/[^/]+(/versions/[^/]+)?/trace(/.*)?"}}
     http.append(_answer(trace, 403, body))
     words = "not-exposed: server control is not exposed at the gateway"
+    methods = [*_CLOSED_GRPC, *([] if settings.streaming else ["ModelStreamInfer"])]
     grpc = [
-        _answer({"path": GRPC + method}, 403, words, grpc_status=_PERMISSION_DENIED)
-        for method in _CLOSED_GRPC
+        _unbuffered(_answer({"path": GRPC + method}, 403, words, grpc_status=_PERMISSION_DENIED))
+        for method in methods
     ]
     return http + grpc
 
