@@ -59,9 +59,9 @@ class Leadership:
         """Renew the lease, or take it if it is free; return whether this process holds it.
 
         Raises:
-            DatabaseUnavailableError: The database does not answer; nothing is held then.
+            DatabaseUnavailableError: The database does not answer; the lease runs out by itself.
         """
-        before, self._token = self._token, None
+        before = self._token
         with self._database.begin() as tx:
             lease = self._take(tx)
         self._token = None if lease is None else lease.token
