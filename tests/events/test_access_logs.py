@@ -63,6 +63,42 @@ def read(changes: dict[str, Any]) -> Exposure | None:
     return read_line(line(0, **changes).strip(), received_at=NOW)
 
 
+# Written by Envoy 1.40 with the gateway's own configuration.
+WRITTEN_BY_ENVOY = [
+    b"""{"attempts":1,"build":"b2","cluster":"slot-b--grpc","flags":"-","grpc_status":0,\
+"latency_us":669,"method":"POST","model":"m","ordinal":"2",\
+"path":"/inference.GRPCInferenceService/ModelInfer","protocol":"HTTP/2","request_bytes":57,\
+"request_id":"16a88d76-9244-4819-aefb-a9e60220b80e","response_bytes":60,"slot":"b","status":200,\
+"time":"2026-11-23T21:01:13.269956Z","unit":"24b8381c913612ad","unit_given":true,\
+"upstream_us":525}""",
+    b"""{"attempts":1,"build":"8ffc8509-affb-46a6-b575-e9a4547807c0","cluster":"slot-a--http",\
+"flags":"-","grpc_status":null,"latency_us":3837,"method":"POST","model":"digits","ordinal":"1",\
+"path":"/v2/models/digits/infer","protocol":"HTTP/1.1","request_bytes":12947,\
+"request_id":"3e6bcae9-7628-4241-8c58-76a25d4b86cb","response_bytes":2146,"slot":"a",\
+"status":200,"time":"2026-11-23T21:16:02.445007Z","unit":"0dd5a5582cff31c9","unit_given":false,\
+"upstream_us":2958}""",
+    b"""{"attempts":0,"build":null,"cluster":null,"flags":"-","grpc_status":5,"latency_us":296,\
+"method":"POST","model":null,"ordinal":null,\
+"path":"/inference.GRPCInferenceService/ModelMetadata","protocol":"HTTP/2","request_bytes":9,\
+"request_id":"811abc1b-6c2a-49f0-8e89-398d638fc474","response_bytes":0,"slot":null,"status":200,\
+"time":"2026-11-23T20:45:30.977351Z","unit":"28168eb68cb57db4","unit_given":false,\
+"upstream_us":null}""",
+]
+
+
+def test_lines_written_by_envoy() -> None:
+    """Lines of a real gateway: gRPC with a unit, HTTP without one, and a call that infers not."""
+    grpc, http, metadata = (read_line(line, received_at=NOW) for line in WRITTEN_BY_ENVOY)
+
+    assert grpc is not None
+    assert http is not None
+    assert metadata is None
+    assert (grpc.model, grpc.slot, grpc.ordinal, grpc.build_id) == ("m", "b", 2, "b2")
+    assert (grpc.status, grpc.grpc_status, grpc.latency_ms) == (200, 0, 0.669)
+    assert (grpc.unit_given, http.unit_given) == (True, False)
+    assert (http.model, http.grpc_status, http.flags) == ("digits", None, "")
+
+
 def test_line() -> None:
     """A line of an inference is an exposure with its outcome."""
     event = read({})

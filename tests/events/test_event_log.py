@@ -91,6 +91,13 @@ def test_following_over_segments(log: EventLog) -> None:
     assert ids(log) == [f"e{number}" for number in range(28)]
 
 
+def test_directory_is_made(tmp_path: Path) -> None:
+    """A log may be opened where not even the parents exist."""
+    with EventLog(tmp_path / "a" / "b") as log:
+        log.append([exposure(1)])
+        assert log.directory.is_dir()
+
+
 def test_repeated_ids(log: EventLog) -> None:
     """An id is stored once: in one append, across appends, and after reopening."""
     log.append([exposure(1), exposure(2)])

@@ -250,9 +250,10 @@ class Appender:
             incoming_bytes=incoming_bytes,
             held_from=held_from,
         )
-        for segment in plan.drop:  # oldest first: a crash in between leaves no hole
+        for segment in plan.drop:  # one by one, oldest first: a crash in between leaves no hole
             try:
                 segment.path.unlink(missing_ok=True)
+                sync_directory(self._disk, self._directory)
             except OSError as error:
                 raise self._refusal(error) from error
             self._segments.remove(segment)

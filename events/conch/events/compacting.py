@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from .disks import PosixDisk, sync_directory, write_all
+from .disks import PosixDisk, make_directory, sync_directory, write_all
 from .errors import LogLockedError
 from .log import EventLog
 from .manifests import FILE_NAME, Manifest, Part, dump_manifest, load_manifest
@@ -91,13 +91,13 @@ class Compactor:
             clock: Unix seconds.
             reached: Called at each moment between two effects.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._directory = directory
         self._keep = keep or Keep()
         self._clock = clock
         self._reached = reached
         self._disk = PosixDisk()
+        make_directory(self._disk, directory)
         self._hold(load_manifest(directory))
 
     def run(self) -> Compacted:

@@ -56,3 +56,11 @@ def sync_directory(disk: Disk, directory: Path) -> None:
         disk.sync(fd)
     finally:
         os.close(fd)
+
+
+def make_directory(disk: Disk, directory: Path) -> None:
+    """Make a directory and its parents, durable; does nothing where it exists."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        sync_directory(disk, path.parent)

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from .appending import Appended, Appender, Batch, Cursor, OpenReport, encode_batch
 from .coding import decode
-from .disks import Disk, PosixDisk
+from .disks import Disk, PosixDisk, make_directory
 from .errors import AppendTimeoutError, LogBusyError, LogClosedError, LogLockedError
 from .kinds import Event
 from .retention import LogSettings
@@ -55,13 +55,12 @@ class EventLog:
             LogLockedError: Another process has it open.
             LogCorruptError: Durable bytes are damaged.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        disk = disk or PosixDisk()
+        make_directory(disk, directory)
         self._settings = settings or LogSettings()
         self._lock_fd = _lock(directory)
         try:
-            self._appender = Appender(
-                directory, settings=self._settings, clock=clock, disk=disk or PosixDisk()
-            )
+            self._appender = Appender(directory, settings=self._settings, clock=clock, disk=disk)
         except BaseException:
             os.close(self._lock_fd)
             raise
