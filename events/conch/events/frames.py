@@ -126,7 +126,8 @@ def read_payload(fd: int, head: Head) -> bytes | None:
 def find_frame(fd: int, position: int, end: int) -> Head | None:
     """Return the first whole, valid frame at or after a position, wherever it begins.
 
-    Used to tell a torn tail (nothing valid follows) from damage (something does).
+    Used to tell a torn tail (nothing valid follows) from damage (something does). No event can
+    pass for a frame: a head holds zero bytes, which JSON text and printable ids never do.
     """
     while position < end:
         chunk = os.pread(fd, min(_SEARCH_BYTES, end - position), position)
