@@ -8,7 +8,7 @@ from pathlib import Path
 from conch.kserve import KServeVersion, read_profile
 from conch.kserve.linting import DOCUMENT_CODES
 from conch.kserve.refusals import refusals
-from conch.kserve.rules import RULES, UPDATE_RULES
+from conch.kserve.rules import RULES, UPDATE_RULES, Rule, UpdateRule
 from conch.kserve.schemas import schemas_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,7 +23,8 @@ def rows() -> list[str]:
         f"| `{code}` | {severity} | every | | {summary} |"
         for code, (severity, summary) in DOCUMENT_CODES.items()
     ]
-    for rule in (*RULES, *UPDATE_RULES):
+    rules: list[Rule | UpdateRule] = [*RULES, *UPDATE_RULES]
+    for rule in rules:
         kinds = ", ".join(rule.kinds)
         texts.append(
             f"| `{rule.code}` | {rule.severity} | {kinds} | {rule.since or ''} | {rule.summary} |"

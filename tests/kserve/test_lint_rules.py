@@ -116,6 +116,11 @@ CASES = [
     ),
     Case(code="one-implementation", bad={"spec": {"transformer": {"minReplicas": 1}}}),
     Case(
+        code="one-implementation",
+        bad={"spec": {"explainer": {"minReplicas": 1}}},
+        good={"spec": {"explainer": {"art": {"type": "SquareAttack"}}}},
+    ),
+    Case(
         code="concurrency-negative",
         bad=predictor(containerConcurrency=-1),
         good=predictor(containerConcurrency=0),
@@ -190,6 +195,11 @@ CASES = [
     ),
     Case(
         code="knative-scale-metric",
+        bad=predictor(scaleMetric="rps", scaleTarget=0),
+        good=predictor(scaleMetric="concurrency", scaleTarget=0),
+    ),
+    Case(
+        code="knative-scale-metric",
         bad=predictor(scaleMetric="cpu"),
         good=predictor(scaleMetric="rps", scaleTarget=5),
     ),
@@ -237,6 +247,35 @@ CASES = [
             autoScaling=metric(
                 "Resource", name="memory", target={"type": "AverageValue", "averageValue": "1Mi"}
             ),
+        ),
+    ),
+    Case(
+        code="keda-metrics",
+        mode=STANDARD,
+        bad=scaled("keda", autoScaling=metric("Resource", name="cpu", target={"type": "Value"})),
+        good=scaled("keda", autoScaling=CPU),
+    ),
+    Case(
+        code="keda-metrics",
+        mode=STANDARD,
+        bad=scaled("keda", autoScaling=metric("Resource", name="memory", target={"type": "Value"})),
+        good=scaled(
+            "keda", autoScaling=metric("Resource", name="memory", target={"type": "Utilization"})
+        ),
+    ),
+    Case(
+        code="keda-metrics",
+        mode=STANDARD,
+        bad=scaled("keda", autoScaling={"metrics": [{"type": "External"}]}),
+    ),
+    Case(
+        code="keda-metrics",
+        mode=STANDARD,
+        bad=scaled(
+            "keda", autoScaling=metric("PodMetric", metric={"query": ""}, target={"value": "1"})
+        ),
+        good=scaled(
+            "keda", autoScaling=metric("PodMetric", metric={"query": "q"}, target={"value": "1"})
         ),
     ),
     Case(
@@ -297,6 +336,12 @@ CASES = [
         bad=predictor(canaryTrafficPercent=10),
         good=predictor(canaryTrafficPercent=10),
         good_mode=KNATIVE,
+    ),
+    Case(
+        code="canary-percent-ignored",
+        mode=STANDARD,
+        version=V21,
+        bad=predictor(canaryTrafficPercent=0),
     ),
     Case(
         code="canary-percent-range",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from kserve_profiles import DIGEST, KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
 
+from conch.core import BuildRef, Ordinal, ServingSpec, Signature, TritonName
 from conch.kserve import (
     Autoscaler,
     Environment,
@@ -15,9 +18,11 @@ from conch.kserve import (
     Networking,
     Profile,
     ProfileError,
+    QuantityError,
     RefusedError,
     Resources,
     Scaling,
+    ServedModel,
     Storage,
     TritonImage,
     UnknownVersionError,
@@ -28,6 +33,7 @@ from conch.kserve import (
     refusals,
     refuse,
 )
+from conch.kserve.quantities import quantity
 
 FILE = f"""
 name: main
@@ -192,6 +198,9 @@ def test_an_unpinned_image_is_refused(reference: str) -> None:
         lambda: slot(uri="models"),
         lambda: Scaling(least=3, most=2),
         lambda: Scaling(queue_target_us=0),
+        lambda: Scaling(cpu_percent=101),
+        lambda: replace(ONE, splits=(split("digits", ("a", 1, 10_000)),) * 2),
+        lambda: replace(ONE, slots=(slot("Blue"),)),
         lambda: Resources(gpu_product="NVIDIA-L4"),
         lambda: Resources(cpu="0"),
     ],
@@ -200,6 +209,37 @@ def test_a_workload_that_contradicts_itself(make: Callable[[], object]) -> None:
     """A workload that could run nowhere cannot be made."""
     with pytest.raises(WorkloadError):
         make()
+
+
+def test_a_served_model_is_made_of_a_build() -> None:
+    """What a target knows of a build is what a slot says of it."""
+    signature = Signature(inputs=(), outputs=())
+    build = BuildRef(
+        build_id="digits-build-1",
+        model=TritonName("digits"),
+        ordinal=Ordinal(1),
+        path=Path("/builds/1"),
+        digest="cd" * 32,
+        signature=signature,
+        max_batch_size=64,
+    )
+    assert ServedModel.of(build, ServingSpec()) == served()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e3", 1000), ("500m", "0.5"), ("1.5Gi", 1610612736), ("-1", -1), (3, 3), ("2M", 2_000_000)],
+)
+def test_quantities(text: str | int, value: int | str) -> None:
+    """Quantities are read by Kubernetes' grammar."""
+    assert quantity(text) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", ["", "Gi", "1 Gi", "1gb", "0x1"])
+def test_what_is_no_quantity(text: str) -> None:
+    """Anything else is refused, not read as a part of itself."""
+    with pytest.raises(QuantityError):
+        quantity(text)
 
 
 def test_versions_are_ordered_by_number() -> None:

@@ -19,6 +19,7 @@ from conch.kserve.versions import KServeVersion
 
 DATA = Path(__file__).parent / "data"
 SERVICE = schemas_of(KServeVersion.V0_20).kinds["InferenceService"]["serving.kserve.io/v1beta1"]
+OPEN: Schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 QUANTITY: Schema = {
     "x-kubernetes-int-or-string": True,
     "anyOf": [{"type": "integer"}, {"type": "string"}],
@@ -49,6 +50,14 @@ QUANTITY: Schema = {
         ("yesterday", {"type": "string", "format": "date-time"}, [Fault.BAD_VALUE]),
         ([1, 1], {"type": "array", "x-kubernetes-list-type": "set"}, [Fault.DUPLICATE_ITEM]),
         (3, {"type": "integer", "minimum": 3, "exclusiveMinimum": True}, [Fault.BAD_VALUE]),
+        (5, {"type": "integer", "maximum": 4}, [Fault.BAD_VALUE]),
+        (5, {"type": "integer", "multipleOf": 2}, [Fault.BAD_VALUE]),
+        ([1, 1], {"type": "array", "uniqueItems": True}, [Fault.BAD_VALUE]),
+        ("abc", {"type": "string", "maxLength": 2}, [Fault.BAD_VALUE]),
+        ({"a": 1}, {**OPEN, "allOf": [{"required": ["b"]}]}, [Fault.MISSING_FIELD]),
+        ({"a": 1}, {**OPEN, "anyOf": [{"required": ["b"]}, {"required": ["a"]}]}, []),
+        ({"a": 1}, {**OPEN, "oneOf": [{"required": ["b"]}]}, [Fault.BAD_VALUE]),
+        ({"a": 1}, {**OPEN, "oneOf": [{"required": ["a"]}, {"type": "object"}]}, [Fault.BAD_VALUE]),
         ([], {"type": "array", "minItems": 1}, [Fault.BAD_VALUE]),
         (
             {"a": 1},
