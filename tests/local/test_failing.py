@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from conch.local import (
     BuildQuarantinedError,
     GatewayUnavailableError,
     LocalSettings,
+    LocalTarget,
     Runtime,
     SlotNotReadyError,
+    SupervisorMissingError,
     launch,
     running,
     stop,
@@ -83,13 +86,29 @@ def test_routes_are_not_set_while_the_gateway_is_down(
     tmp_path: Path, serving_runtime: Runtime
 ) -> None:
     """Without a gateway to acknowledge, the call fails and the previous table is kept."""
-    from conch.local import LocalTarget
-
     target = LocalTarget(tmp_path, runtime=serving_runtime, settings=LocalSettings())
     with pytest.raises(GatewayUnavailableError):
         target.set_routes([])
     assert target.observe().routes == {}
     assert [one.state for one in target.observe().servers] == [ServerState.STOPPED] * 2
+
+
+def test_a_port_in_use_is_waited_for(tmp_path: Path, serving_runtime: Runtime) -> None:
+    """A gateway that cannot listen is not ready; once the port is free it is."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        settings = LocalSettings(inference_port=port, slots={"a": 1}, start_timeout_s=0.5)
+        LocalTarget(tmp_path, runtime=serving_runtime, settings=settings)
+        try:
+            launch(tmp_path)
+            with pytest.raises(SupervisorMissingError, match="envoy"):
+                wait_until_ready(tmp_path, timeout_s=1.5)
+            other.close()
+            assert wait_until_ready(tmp_path, timeout_s=30).inference_port == port
+        finally:
+            stop(tmp_path)
 
 
 def test_a_killed_supervisor_stops_nothing_and_the_next_takes_over(

@@ -35,6 +35,8 @@ class LocalSettings:
         health_interval_s: Period of Envoy's active health checks.
         gateway_threads: Worker threads of Envoy.
         http_threads: HTTP threads of one Triton server.
+        log_bytes: A log file above this size is rotated.
+        log_files: How many rotated files are kept of each log.
         tritonserver: Path of another `tritonserver` (native backends, GPU); None: the one of the
             runtime.
         backend_directory: Its backends; None: the runtime's.
@@ -54,6 +56,8 @@ class LocalSettings:
     health_interval_s: float = 0.5
     gateway_threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
     http_threads: int = field(default_factory=lambda: min(max(os.cpu_count() or 1, 2), 8))
+    log_bytes: int = 128 * 1024 * 1024
+    log_files: int = 3
     tritonserver: Path | None = None
     backend_directory: Path | None = None
 
@@ -70,6 +74,8 @@ class LocalSettings:
             _within(name, getattr(self, name), 0.05, 86_400)
         _within("drain_s", self.drain_s, 0, 3_600)
         _within("exit_timeout_s", self.exit_timeout_s, 1, 3_600)
+        _within("log_bytes", self.log_bytes, 4096, 2**40)
+        _within("log_files", self.log_files, 1, 1000)
         _within("gateway_threads", self.gateway_threads, 1, 256)
         _within("http_threads", self.http_threads, 1, 256)
         if self.control_address is not None:

@@ -34,6 +34,7 @@ from .errors import SupervisorRunningError
 from .gateways import Gateway
 from .homes import Home
 from .instances import AssertionResult, Instance, Kind, Phase, Refusal, Seen
+from .log_rotating import rotate
 from .observed import Observed, read_observed, write_observed
 from .ports import allocate
 from .probing import ready
@@ -43,6 +44,7 @@ from .settings import LocalSettings
 _BUSY_TICK_S: Final = 0.05
 _IDLE_TICK_S: Final = 0.25
 _PROBE_PERIOD_S: Final = 1.0
+_ROTATE_PERIOD_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Supervisor:
         self._probed: dict[str, float] = {}
         self._configured: tuple[LocalSettings, int] | None = None
         self._written: dict[str, Any] | None = None
+        self._rotated = 0.0
         self._stopping = False
         self._wake = asyncio.Event()
 
@@ -113,8 +116,25 @@ class Supervisor:
         self._publish_endpoints()
         for effect in plan.effects:
             await self._apply(effect)
+        await self._rotate_logs()
         self._write()
         return plan
+
+    async def _rotate_logs(self) -> None:
+        now, settings = self._clock(), self._desired.settings
+        if now - self._rotated < _ROTATE_PERIOD_S:
+            return
+        self._rotated = now
+        try:
+            await asyncio.to_thread(
+                rotate,
+                self._home,
+                limit_bytes=settings.log_bytes,
+                files=settings.log_files,
+                reopen=EnvoyAdmin(self._home.envoy).reopen_logs,
+            )
+        except (OSError, ConchError) as error:
+            log.warning("cannot rotate logs: %s", error)
 
     def _adopt(self) -> None:
         """Take over what the previous supervisor of this home left; end what it did not record."""

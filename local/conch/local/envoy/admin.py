@@ -37,9 +37,12 @@ class EnvoyAdmin:
         return self._ask("POST", path)
 
     def live(self) -> bool:
-        """Tell whether Envoy has its configuration and serves."""
+        """Tell whether Envoy has its configuration and listens.
+
+        Envoy calls itself live even where its port belonged to another program.
+        """
         try:
-            return self.get("/ready").strip() == "LIVE"
+            return self.get("/ready").strip() == "LIVE" and self.get("/listeners").strip() != ""
         except GatewayUnavailableError:
             return False
 
@@ -54,6 +57,10 @@ class EnvoyAdmin:
             elif name in ("update_rejected", "update_failure"):
                 refused += int(value)
         return version, refused
+
+    def reopen_logs(self) -> None:
+        """Make Envoy open its access log again under its name."""
+        self.post("/reopen_logs")
 
     def active_requests(self) -> int:
         """Return how many requests are being served."""
