@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kserve_profiles import KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
 
 from conch.core import ServingSpec, TritonName
@@ -198,6 +200,30 @@ def test_the_canary_of_knative_mode(
     assert predictor["model"]["storageUri"].endswith(f"/{slot_name}")
 
 
+@given(before=st.integers(0, 100), after=st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_a_step_of_a_release_changes_the_weights_and_nothing_else(before: int, after: int) -> None:
+    """Raising, promoting and rolling back touch one field: no new revision, no restarted server."""
+    for profile, file in ((KNATIVE, "inference-service-b.yaml"), (STANDARD, "http-route.yaml")):
+        first, second = (
+            manifests(
+                profile,
+                replace(
+                    ON_CPU,
+                    splits=(split("digits", ("b", 2, 100 * p), ("a", 1, 10_000 - 100 * p)),),
+                ),
+            )
+            for p in (before, after)
+        )
+        changed = {name for name in first if first[name] != second[name]}
+        assert changed <= {file}
+        assert first.keys() == second.keys()
+        body = second["inference-service-b.yaml"]["spec"]["predictor"]
+        if profile is KNATIVE:
+            body["canaryTrafficPercent"] = before
+            assert first == second
+
+
 def test_one_slot_has_no_percentage() -> None:
     """A field that a first deployment would ignore is not written."""
     assert "canaryTrafficPercent" not in service(KNATIVE, ONE, "a")["spec"]["predictor"]
@@ -241,7 +267,7 @@ def test_the_mode_is_written_in_the_words_of_the_version(version: KServeVersion)
 
 
 def test_a_changed_runtime_is_another_runtime() -> None:
-    """Servers that run keep their runtime when the profile changes; equal profiles share one."""
+    """A runtime is never edited under the services that name it; equal profiles share one."""
     first, same = (
         manifests(STANDARD, w)["serving-runtime.yaml"]["metadata"]["name"] for w in (TWO, ON_CPU)
     )
