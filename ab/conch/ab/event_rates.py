@@ -196,7 +196,8 @@ def rate_ratio_interval(
 ) -> tuple[float, float]:
     """Return the ratios that the two-sided e-process has not rejected at level alpha.
 
-    Valid at every moment at once. A side that no event limits is 0 or infinity.
+    Valid at every moment at once. A side that the events do not limit (within e^60) is 0 or
+    infinity.
     """
     limit = -math.log(require_alpha(alpha))
     marginal = _log_marginal(stages, concentration)
@@ -206,16 +207,15 @@ def rate_ratio_interval(
 
     candidate = sum(stage.candidate for stage in stages)
     control = sum(stage.control for stage in stages)
-    if not (candidate or control):
-        return 0.0, math.inf
-    if not candidate:
-        centre = -_WIDEST_LOG_RATIO
-    elif not control:
-        centre = _WIDEST_LOG_RATIO
-    else:
+    if candidate and control:
         centre = math.log(rate_ratio(stages))
-    lower = math.exp(find_root(excess, -_WIDEST_LOG_RATIO, centre)) if candidate else 0.0
-    upper = math.exp(find_root(excess, _WIDEST_LOG_RATIO, centre)) if control else math.inf
+    else:
+        centre = _WIDEST_LOG_RATIO if candidate else -_WIDEST_LOG_RATIO
+    lower, upper = 0.0, math.inf
+    if candidate and excess(-_WIDEST_LOG_RATIO) > 0.0:
+        lower = math.exp(find_root(excess, -_WIDEST_LOG_RATIO, centre))
+    if control and excess(_WIDEST_LOG_RATIO) > 0.0:
+        upper = math.exp(find_root(excess, _WIDEST_LOG_RATIO, centre))
     return lower, upper
 
 

@@ -9,6 +9,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .deciding import Decision, decide
@@ -55,7 +56,11 @@ def as_json(value: object) -> Any:
     Infinities become the strings "inf" and "-inf", since JSON has none.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: as_json(getattr(value, item.name)) for item in fields(value)}
+        hints = _hints(type(value))
+        return {
+            item.name: _number(hints[item.name], getattr(value, item.name))
+            for item in fields(value)
+        }
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, tuple):
@@ -85,6 +90,18 @@ def canonical_json(value: object) -> str:
 def digest_of(value: object) -> str:
     """Return the SHA-256 of a value's canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _number(kind: Any, value: object) -> Any:
+    """Return a field's JSON form; whole numbers in fields of floats are written as floats."""
+    if isinstance(value, int) and not isinstance(value, bool) and kind in (float, float | None):
+        value = float(value)
+    return as_json(value)
+
+
+@lru_cache(maxsize=128)
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _read(kind: Any, value: object) -> Any:
@@ -128,7 +145,7 @@ def _read_union(kinds: tuple[Any, ...], value: object) -> Any:
 def _read_dataclass(kind: type, value: object) -> Any:
     if not isinstance(value, Mapping):
         raise EvidenceError(f"{kind.__name__} was expected, not {type(value).__name__}.")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = [item.name for item in fields(kind)]
     if unknown := sorted(set(value) - set(known)):
         raise EvidenceError(f"{kind.__name__} has no field {', '.join(unknown)}.")
