@@ -118,7 +118,9 @@ class Predictor:
         with self._database.begin() as tx:
             road = _road(tx, name, version)
         tensors = checked_inputs(inputs, road.signature, max_batch_size=road.max_batch_size)
-        headers = [] if unit is None else [(UNIT_HEADER.encode(), unit.encode())]
+        headers = (
+            [] if unit is None else [(UNIT_HEADER.encode(), unit.encode(errors="surrogateescape"))]
+        )
         start = time.perf_counter()
         try:
             response = self._http.post(road.path, json={"inputs": tensors}, headers=headers)

@@ -14,7 +14,8 @@ from ..plane import ControlPlane
 from ..predicting import Predictor
 from ..reading import Overview, Reading
 from . import builds, deployments, health, jobs, models, platform, predictions, releases
-from .problems import Problem, UnauthorizedError, documented, handle_problems
+from .describing import describe
+from .problems import UnauthorizedError, documented, handle_problems
 from .services import Services, require_administrator
 
 _PREDICT_TIMEOUT_S = 60.0
@@ -58,7 +59,7 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
         closed.include_router(part.router)
     app.include_router(closed)
     handle_problems(app)
-    _describe_problems(app)
+    describe(app)
     return app
 
 
@@ -79,20 +80,3 @@ def _services(plane: ControlPlane, *, key: str, http: httpx.Client) -> Services:
         predictor=Predictor(database=plane.database, http=http),
         key=key,
     )
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Put the problem document among the schemas, and in place of FastAPI's own error form."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is not None:
-            return app.openapi_schema
-        schema = describe()
-        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = Problem.model_json_schema()
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it

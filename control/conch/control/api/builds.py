@@ -19,7 +19,7 @@ router = APIRouter(prefix="/builds", tags=["builds"])
 @router.get(
     "",
     summary="List builds, the newest first",
-    responses={**examples.answers([examples.BUILD_LISTED]), **documented(NotFoundError)},
+    responses={**examples.answers("builds"), **documented(NotFoundError)},
 )
 def list_builds(
     given: Given,
@@ -33,7 +33,7 @@ def list_builds(
 @router.get(
     "/{build_id}",
     summary="One build with its verification report",
-    responses={**examples.answers(examples.BUILD), **documented(NotFoundError)},
+    responses={**examples.answers("build"), **documented(NotFoundError)},
 )
 def show_build(build_id: str, given: Given) -> BuildView:
     """Return one build; `report` compares the converted model's answers with its source's."""

@@ -14,7 +14,7 @@ from .services import Given
 router = APIRouter(prefix="/deployments", tags=["deployments"])
 
 
-@router.get("", summary="List deployments", responses=examples.answers([examples.DEPLOYMENT]))
+@router.get("", summary="List deployments", responses=examples.answers("deployments"))
 def list_deployments(given: Given) -> list[DeploymentView]:
     """List deployments with the routes that are in force."""
     return given.reading.deployments()
@@ -23,7 +23,7 @@ def list_deployments(given: Given) -> list[DeploymentView]:
 @router.get(
     "/{name}",
     summary="One deployment",
-    responses={**examples.answers(examples.DEPLOYMENT), **documented(NotFoundError)},
+    responses={**examples.answers("deployment"), **documented(NotFoundError)},
 )
 def show_deployment(name: str, given: Given) -> DeploymentView:
     """Return one deployment by its own name or by its model's."""

@@ -91,11 +91,14 @@ BUILD: Final[dict[str, Any]] = {
     "created_at": _AT,
     "finished_at": _AT,
     "report": {
-        "rows": 73,
-        "cases": ["example", "random-1", "random-8"],
-        "batch_sizes": [1, 8, 64],
-        "strong": True,
-        "outputs": [{"name": "y", "dtype": "FP32", "max_abs": 4.8e-7, "mismatches": 0}],
+        "steps": [{"name": "torch-export", "taken": True, "reason": "a torch.export program"}],
+        "verification": {
+            "rows": 73,
+            "cases": ["normal-1", "mixed-64"],
+            "batch_sizes": [1, 7, 64],
+            "strong": True,
+            "outputs": [{"name": "y", "dtype": "FP32", "max_abs": 4.8e-7, "mismatches": 0}],
+        },
     },
 }
 
@@ -174,6 +177,29 @@ PLATFORM: Final[dict[str, Any]] = {
 }
 
 
-def answers(example: Any, status: HTTPStatus = HTTPStatus.OK) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` entry that shows an example."""
-    return {status.value: {"content": {"application/json": {"example": example}}}}
+ANSWERS: Final[dict[str, Any]] = {
+    "job": JOB,
+    "jobs": [JOB],
+    "job asked to end": {**JOB, "cancel_requested": True},
+    "model": MODEL,
+    "models": [MODEL],
+    "version": VERSION,
+    "versions": [VERSION],
+    "version being built": {**VERSION, "status": "building", "job": JOB},
+    "build": BUILD,
+    "builds": [BUILD_LISTED],
+    "deployment": DEPLOYMENT,
+    "deployments": [DEPLOYMENT],
+    "release": RELEASE,
+    "releases": [RELEASE],
+    "release being prepared": {**RELEASE, "status": "preparing"},
+    "prediction": PREDICTION,
+    "platform": PLATFORM,
+}
+"""Every example by its name."""
+
+
+def answers(name: str, status: HTTPStatus = HTTPStatus.OK) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` entry that stands for an example until it is put in by name."""
+    assert name in ANSWERS
+    return {status.value: {"content": {"application/json": {"example": name}}}}

@@ -17,7 +17,7 @@ from .services import Given
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-@router.get("", summary="List jobs, the newest first", responses=examples.answers([examples.JOB]))
+@router.get("", summary="List jobs, the newest first", responses=examples.answers("jobs"))
 def list_jobs(
     given: Given,
     unfinished: Annotated[bool, Query(description="Only those that have not ended.")] = False,
@@ -30,7 +30,7 @@ def list_jobs(
 @router.get(
     "/{job_id}",
     summary="One job",
-    responses={**examples.answers(examples.JOB), **documented(NotFoundError)},
+    responses={**examples.answers("job"), **documented(NotFoundError)},
 )
 def show_job(job_id: str, given: Given) -> JobView:
     """Return one job."""
@@ -42,7 +42,7 @@ def show_job(job_id: str, given: Given) -> JobView:
     status_code=HTTPStatus.ACCEPTED,
     summary="Ask for the end of a job",
     responses={
-        **examples.answers({**examples.JOB, "cancel_requested": True}, HTTPStatus.ACCEPTED),
+        **examples.answers("job asked to end", HTTPStatus.ACCEPTED),
         **documented(NotFoundError, ConflictError),
     },
 )

@@ -52,7 +52,7 @@ def register(body: RegisterBody, given: Given, response: Response) -> Registrati
 @router.get(
     "",
     summary="List the models",
-    responses={**examples.answers([examples.MODEL]), **documented(InvalidValueError)},
+    responses={**examples.answers("models"), **documented(InvalidValueError)},
 )
 def list_models(
     given: Given,
@@ -71,7 +71,7 @@ def list_models(
 @router.get(
     "/{name}",
     summary="One model",
-    responses={**examples.answers(examples.MODEL), **documented(NotFoundError)},
+    responses={**examples.answers("model"), **documented(NotFoundError)},
 )
 def show_model(name: str, given: Given) -> ModelView:
     """Return one model by its registered name."""
@@ -81,7 +81,7 @@ def show_model(name: str, given: Given) -> ModelView:
 @router.get(
     "/{name}/versions",
     summary="A model's versions, the newest first",
-    responses={**examples.answers([examples.VERSION]), **documented(NotFoundError)},
+    responses={**examples.answers("versions"), **documented(NotFoundError)},
 )
 def list_versions(name: str, given: Given) -> list[VersionView]:
     """List what the registry has shown of a model, and how far each version has come."""
@@ -91,7 +91,7 @@ def list_versions(name: str, given: Given) -> list[VersionView]:
 @router.get(
     "/{name}/versions/{version}",
     summary="One version",
-    responses={**examples.answers(examples.VERSION), **documented(NotFoundError)},
+    responses={**examples.answers("version"), **documented(NotFoundError)},
 )
 def show_version(name: str, version: int, given: Given) -> VersionView:
     """Return one version; `reason` says why it was refused, `job` what is being done for it."""
@@ -103,9 +103,7 @@ def show_version(name: str, version: int, given: Given) -> VersionView:
     status_code=HTTPStatus.ACCEPTED,
     summary="Build a refused version again",
     responses={
-        **examples.answers(
-            {**examples.VERSION, "status": "building", "job": examples.JOB}, HTTPStatus.ACCEPTED
-        ),
+        **examples.answers("version being built", HTTPStatus.ACCEPTED),
         **documented(NotFoundError, BuildNotNeededError),
     },
 )

@@ -17,9 +17,7 @@ from .services import Given
 router = APIRouter(tags=["platform"])
 
 
-@router.get(
-    "/status", summary="Everything at a glance", responses=examples.answers(examples.PLATFORM)
-)
+@router.get("/status", summary="Everything at a glance", responses=examples.answers("platform"))
 def status(given: Given) -> PlatformView:
     """Return servers, routes, counts and the age of the last look at the registry."""
     return given.overview.platform(swept_at=given.plane.last_sweep, now=given.plane.now())

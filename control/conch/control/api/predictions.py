@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1", tags=["predictions"])
     "/models/{name}/predict",
     summary="Ask a model",
     responses={
-        **examples.answers(examples.PREDICTION),
+        **examples.answers("prediction"),
         **documented(
             NotServedError, InputsInvalidError, PredictionFailedError, InferenceUnavailableError
         ),
@@ -46,8 +46,13 @@ def predict(
     The inputs are checked against the signature of the version first; every misfit is named.
     """
     return given.predictor.predict(
-        name, body.inputs, version=_pinned(body.version), unit=body.unit or unit
+        name, body.inputs, version=_pinned(body.version), unit=body.unit or _header_text(unit)
     )
+
+
+def _header_text(value: str | None) -> str | None:
+    """Return a header's bytes, which the server reads as Latin-1, as UTF-8."""
+    return None if value is None else value.encode("latin-1").decode(errors="surrogateescape")
 
 
 def _pinned(version: int | str) -> int | None:

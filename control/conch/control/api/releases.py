@@ -19,7 +19,7 @@ from .services import ACTOR, Given, Services
 router = APIRouter(tags=["releases"])
 
 _ANSWERS = {
-    **examples.answers(examples.RELEASE),
+    **examples.answers("release"),
     **documented(NotFoundError, ConflictError),
 }
 
@@ -27,7 +27,7 @@ _ANSWERS = {
 @router.get(
     "/releases",
     summary="List releases, the newest first",
-    responses={**examples.answers([examples.RELEASE]), **documented(NotFoundError)},
+    responses={**examples.answers("releases"), **documented(NotFoundError)},
 )
 def list_releases(
     given: Given,
@@ -41,7 +41,7 @@ def list_releases(
 @router.get(
     "/releases/{release_id}",
     summary="One release",
-    responses={**examples.answers(examples.RELEASE), **documented(NotFoundError)},
+    responses={**examples.answers("release"), **documented(NotFoundError)},
 )
 def show_release(release_id: str, given: Given) -> ReleaseView:
     """Return one release; `job` tells how far its candidate is loaded."""
@@ -53,7 +53,7 @@ def show_release(release_id: str, given: Given) -> ReleaseView:
     status_code=HTTPStatus.CREATED,
     summary="Start a release",
     responses={
-        **examples.answers({**examples.RELEASE, "status": "preparing"}, HTTPStatus.CREATED),
+        **examples.answers("release being prepared", HTTPStatus.CREATED),
         **documented(NotFoundError, ConflictError),
     },
 )

@@ -84,23 +84,30 @@ def retry(
 def _report(report: dict[str, Any] | None) -> list[Any]:
     if not report:
         return []
-    outputs: list[dict[str, Any]] = report.get("outputs", [])
-    worst = [(one["name"], row) for one in outputs for row in one.get("worst", [])]
-    evidence = "strong" if report.get("strong") else f"weak: {report.get('weaknesses')}"
+    found = report["verification"]
+    steps = (
+        (step["name"], "taken" if step["taken"] else "not taken", step["reason"])
+        for step in report["steps"]
+    )
+    evidence = "strong" if found["strong"] else f"weak: {'; '.join(found['weaknesses'])}"
+    outputs: list[dict[str, Any]] = found["outputs"]
     shown: list[Any] = [
+        "",
+        table(("step", "", "why"), steps),
         "",
         facts(
             (
-                ("rows compared", report.get("rows")),
-                ("batch sizes", report.get("batch_sizes")),
+                ("rows compared", found["rows"]),
+                ("batch sizes", found["batch_sizes"]),
                 ("evidence", evidence),
-                ("notes", report.get("notes")),
+                ("notes", found["notes"]),
             )
         ),
         "",
-        table(_OUTPUT_HEADS, ([one.get(key) for key in _OUTPUT_KEYS] for one in outputs)),
+        table(_OUTPUT_HEADS, ([one[key] for key in _OUTPUT_KEYS] for one in outputs)),
     ]
+    worst = [(one["name"], row) for one in outputs for row in one["worst"] if row["excess"] != "0"]
     if worst:
-        rows = ([name, *(row.get(key) for key in _WORST_KEYS)] for name, row in worst)
+        rows = ([name, *(row[key] for key in _WORST_KEYS)] for name, row in worst)
         shown += ["", table(_WORST_HEADS, rows, title="The rows that differ most")]
     return shown

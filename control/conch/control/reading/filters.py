@@ -17,7 +17,9 @@ _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "=": operator.eq,
 }
-_METRIC: Final = re.compile(r"\s*(?P<name>.+?)\s*(?P<sign>>=|<=|>|<|=)\s*(?P<bound>[^<>=]+?)\s*")
+_METRIC: Final = re.compile(
+    r"\s*(?P<name>[^<>=\s].*?)\s*(?P<sign>>=|<=|>|<|=)\s*(?P<bound>[^<>=]+?)\s*"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

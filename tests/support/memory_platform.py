@@ -1,0 +1,154 @@
+"""A control plane with its real API over real HTTP, on a target and a registry in memory."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from memory_registry import MemoryRegistry
+from memory_target import MemoryTarget
+
+from conch.control.api import create_app
+from conch.control.client import Client
+from conch.control.keys import ensure_key
+from conch.control.plane import ControlPlane
+from conch.control.settings import ApiSettings, MlflowSettings, Settings, read_settings
+from conch.control.state import Database
+from conch.model_repo_builder import BuildRequest, Manifest, build
+
+
+class Workshop:
+    """The `Workshop` protocol: the real builder, in this process."""
+
+    def build(
+        self,
+        request: BuildRequest,
+        *,
+        progress: Callable[[float, str], None],
+        cancelled: Callable[[], bool],
+    ) -> Manifest:
+        return build(request, progress=progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlatform:
+    """A control plane that runs, and what is around it."""
+
+    plane: ControlPlane
+    target: MemoryTarget
+    registry: MemoryRegistry
+    settings: Settings
+    client: Client
+    key: str
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return self.settings.control_url
+
+    def register(self, name: str, *, factor: float = 2.0, **given: Any) -> int:
+        """Register a model that multiplies its rows; return the version's number."""
+        path = self.folder / f"{abs(hash((name, factor)))}.onnx"
+        write_scaling(path, factor=factor)
+        version = self.registry.register_path(name, path, **given)
+        self.client.sweep()
+        return version.number
+
+    def live(self, name: str, *, factor: float = 2.0, **given: Any) -> int:
+        """Register a model's first version and wait until it answers."""
+        number = self.register(name, factor=factor, **given)
+        return self.client.wait_live(name, number, timeout_s=60)
+
+    def verified(self, name: str, *, factor: float) -> int:
+        """Register a further version and wait until it is verified."""
+        number = self.register(name, factor=factor)
+        self.client.wait_verified(name, number, timeout_s=60)
+        return number
+
+
+@pytest.fixture(scope="session")
+def memory_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryPlatform]:
+    """The session's platform; every test uses model names of its own."""
+    with running_memory_platform(tmp_path_factory.mktemp("platform")) as platform:
+        yield platform
+
+
+@contextmanager
+def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
+    """Run a platform for the block; its settings are in the home, as `conch up` leaves them."""
+    registry_folder = home / "registry"
+    registry_folder.mkdir()
+    listener = socket.create_server(("127.0.0.1", 0))
+    target, registry = MemoryTarget(), MemoryRegistry(registry_folder)
+    with ExitStack() as stack:
+        entry = stack.enter_context(target.entry())
+        settings = read_settings(
+            home=home,
+            api=ApiSettings(
+                control_port=listener.getsockname()[1], inference_port=int(entry.split(":")[-1])
+            ),
+            mlflow=MlflowSettings(sweep_s=3600),
+        )
+        settings.save()
+        key = ensure_key(home)
+        plane = ControlPlane(
+            settings=settings,
+            database=Database(settings.database),
+            registry=registry,
+            target=target,
+            workshop=Workshop(),
+        )
+        plane.start()
+        stack.callback(plane.stop)
+        stack.enter_context(_served(create_app(plane, key=key), listener))
+        client = stack.enter_context(Client(settings.control_url, key=key))
+        yield MemoryPlatform(
+            plane=plane,
+            target=target,
+            registry=registry,
+            settings=settings,
+            client=client,
+            key=key,
+            folder=home,
+        )
+
+
+@contextmanager
+def _served(app: Any, listener: socket.socket) -> Iterator[None]:
+    """Run an app in a thread; requests that come before it is up wait in the listener's queue."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def write_scaling(path: Path, *, factor: float, features: int = 4) -> None:
+    """Write an ONNX model: `x`, float32[rows, features], times a factor, into `y`."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.full(features, factor, np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "w"], ["y"])],
+        "scaling",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", features])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", features])],
+        initializer=[weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(path))
