@@ -234,7 +234,7 @@ DEAD = Seen(exit="killed by SIGKILL")
             id="ended, wanted again",
         ),
         pytest.param(
-            server(Phase.READY, unready_since=NOW - 31),
+            server(Phase.READY, unready_since=NOW - 61),
             Seen(alive=True, ready=False),
             {},
             Phase.READY,

@@ -15,6 +15,7 @@ from conch.core import ConchError, ServerState
 from conch.local import (
     BuildQuarantinedError,
     GatewayUnavailableError,
+    Home,
     LocalSettings,
     LocalTarget,
     Runtime,
@@ -25,6 +26,7 @@ from conch.local import (
     stop,
     wait_until_ready,
 )
+from conch.local.commands import shared_memory_prefix
 
 pytestmark = pytest.mark.real
 
@@ -37,6 +39,23 @@ def platform(
     settings = LocalSettings(inference_port=0, slots={"a": 2, "b": 1})
     with running_platform(tmp_path_factory.mktemp("broken"), serving_runtime, settings) as one:
         yield one
+
+
+def test_a_supervisor_without_a_memory_starts_anew(
+    tmp_path: Path, serving_runtime: Runtime
+) -> None:
+    """Where the observed file is broken, what runs is ended and everything starts again."""
+    settings = LocalSettings(inference_port=0, slots={"a": 1})
+    with running_platform(tmp_path, serving_runtime, settings) as platform:
+        supervisor = running(tmp_path)
+        assert supervisor is not None
+        before = {one.pid for one in platform.processes()}
+        os.kill(supervisor, signal.SIGKILL)
+        until(lambda: running(tmp_path) is None)
+        Home(tmp_path).observed.write_text("{")
+        launch(tmp_path)
+        wait_until_ready(tmp_path)
+        assert before.isdisjoint(one.pid for one in platform.processes())
 
 
 def test_a_killed_server_costs_no_request(platform: LocalPlatform) -> None:
@@ -176,6 +195,10 @@ def test_a_build_that_crashes_servers_is_quarantined(platform: LocalPlatform) ->
         known.add(platform.pid_or_none("triton-b-0"))
         until(lambda: _answers(platform, "bystander", 1))
     until(lambda: bad.build_id in target.quarantined())
+    stop(platform.home)
+    assert bad.build_id in target.quarantined(), "a restart of everything forgets no quarantine"
+    launch(platform.home)
+    assert wait_until_ready(platform.home).inference_port == platform.port
     assert "crashed 2 times" in target.quarantined()[bad.build_id]
     with pytest.raises(BuildQuarantinedError) as error:
         target.load(bad, B, timeout_s=60)
@@ -201,9 +224,11 @@ def test_a_clean_stop_leaves_no_process_and_no_shared_memory(
         assert platform.processes() == []
         assert running(platform.home) is None
         assert list(Path("/dev/shm").glob("conch_*_triton-*")) == _others(platform)
+        (Home(platform.home).staging(A) / "lasting.1.new").mkdir()  # as a killed load leaves it
         launch(platform.home)
         observed = wait_until_ready(platform.home)
         assert observed.inference_port is not None
+        assert list(Home(platform.home).staging(A).iterdir()) == []
         again = LocalPlatform(
             home=platform.home, target=platform.target, port=observed.inference_port
         )
@@ -213,9 +238,6 @@ def test_a_clean_stop_leaves_no_process_and_no_shared_memory(
 
 def _others(platform: LocalPlatform) -> list[Path]:
     """Return shared memory of homes other than this."""
-    from conch.local.commands import shared_memory_prefix
-    from conch.local.homes import Home
-
     mine = shared_memory_prefix(Home(platform.home), "")[: len("conch_01234567_")]
     found = Path("/dev/shm").glob("conch_*_triton-*")
     return [path for path in found if not path.name.startswith(mine)]

@@ -13,7 +13,7 @@ CRASHES_UNTIL_QUARANTINE: Final = 2
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0
 _STEADY_S: Final = 60.0
-_HUNG_S: Final = 30.0
+_HUNG_S: Final = 60.0
 _KILL_GRACE_S: Final = 5.0
 _REFUSAL_RETRY_S: Final = 60.0
 
@@ -128,7 +128,12 @@ def decide(
                 reasons[build] = (
                     f"{name} crashed {counts[build]} times while it loaded this build: {what.exit}"
                 )
-        step = _step(instance, spec, what, desired=desired, barred=reasons, now=now)
+        # Nobody sends to a server once the gateway has ended, and to services it does not matter.
+        drained = stopping and not gateway_there
+        drain_s = 0.0 if drained or instance.kind is Kind.SERVICE else desired.settings.drain_s
+        step = _step(
+            instance, spec, what, desired=desired, barred=reasons, drain_s=drain_s, now=now
+        )
         if step.instance is not None:
             after[name] = step.instance
         effects += step.effects
@@ -150,9 +155,9 @@ def _step(
     *,
     desired: Desired,
     barred: Mapping[str, str],
+    drain_s: float,
     now: float,
 ) -> _Step:
-    settings = desired.settings
     keep = spec is not None and spec.command == one.command
     if one.phase is Phase.WAITING:
         if spec is None:
@@ -164,11 +169,11 @@ def _step(
     if not seen.alive:
         return _ended(one, spec, seen, now=now)
     if one.phase is Phase.STOPPING:
-        if now - one.since > settings.exit_timeout_s + _KILL_GRACE_S:
+        if now - one.since > desired.settings.exit_timeout_s + _KILL_GRACE_S:
             return _Step(instance=one, effects=(End(name=one.name, kill=True),))
         return _Step(instance=one)
     if one.phase is Phase.DRAINING:
-        if seen.idle or now - one.since >= settings.drain_s:
+        if seen.idle or now - one.since >= drain_s:
             leaving = replace(one, phase=Phase.STOPPING, since=now)
             return _Step(instance=leaving, effects=(End(name=one.name, kill=False),))
         return _Step(instance=one)

@@ -62,9 +62,15 @@ class Observed:
 
 
 def read_observed(home: Home) -> Observed | None:
-    """Return what was seen last; None before anything was."""
-    value = read_json(home.observed)
-    return None if value is None else Observed.from_dict(value)
+    """Return what was seen last; None before anything was, or where the file cannot be read.
+
+    The file is no more than a memory: without it a supervisor ends what it finds and starts anew.
+    """
+    try:
+        value = read_json(home.observed)
+        return None if value is None else Observed.from_dict(value)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def write_observed(home: Home, observed: Observed) -> None:

@@ -39,6 +39,7 @@ from .observed import Observed, read_observed, write_observed
 from .ports import allocate
 from .probing import ready
 from .processes import Identity, Processes, clear_shared_memory
+from .repositories import tidy
 from .settings import LocalSettings
 
 _BUSY_TICK_S: Final = 0.05
@@ -71,7 +72,7 @@ class Supervisor:
         self._assertions: dict[str, tuple[Assertion, asyncio.Task[AssertionResult]]] = {}
         self._suspects: dict[str, DesiredLoad] = {}
         self._probed: dict[str, float] = {}
-        self._configured: tuple[LocalSettings, int] | None = None
+        self._configured: LocalSettings | None = None
         self._written: dict[str, Any] | None = None
         self._rotated = 0.0
         self._stopping = False
@@ -96,7 +97,6 @@ class Supervisor:
             if self._stopping and not plan.instances:
                 break
             await self._pause(plan)
-        self._home.observed.unlink(missing_ok=True)
 
     async def _round(self) -> Plan:
         wanted = commands.wanted(self._desired, self._home)
@@ -156,6 +156,10 @@ class Supervisor:
             log.warning("ended processes that nobody watched: %s", ended)
         for slot in self._desired.settings.slots:
             self._home.create_slot(SlotName(slot))
+            lock = try_lock(self._home.slot_lock(SlotName(slot)))
+            if lock is not None:  # nobody is loading: what is left in staging is from a crash
+                tidy(self._home, SlotName(slot))
+                os.close(lock)
 
     def _read_desired(self) -> None:
         status = self._home.desired.stat()
@@ -171,15 +175,20 @@ class Supervisor:
 
     def _configure_gateway(self) -> None:
         settings = self._desired.settings
-        if self._port is None or (
-            settings.inference_port and self._port != settings.inference_port
-        ):
-            self._port = settings.inference_port or self._allocate(("inference",), {})["inference"]
-        if self._configured == (settings, self._port):
+        if self._configured == settings:
             return
+        self._port = settings.inference_port or self._any_port()
         self._publish_endpoints()
         self._gateway.write_configuration(settings, port=self._port)
-        self._configured = (settings, self._port)
+        self._configured = settings
+
+    def _any_port(self) -> int:
+        """Return the port that the gateway has or had, or a free one where that is taken."""
+        gateway = self._instances.get(commands.ENVOY)
+        if self._port is not None and gateway is not None and self._alive(gateway):
+            return self._port
+        kept = {} if self._port is None else {"inference": self._port}
+        return self._allocate(("inference",), kept)["inference"]
 
     async def _observe(self) -> dict[str, Seen]:
         names = list(self._instances)
@@ -297,7 +306,7 @@ class Supervisor:
     def _allocate(self, names: tuple[str, ...], kept: Any) -> dict[str, int]:
         mine = set(kept.values())
         taken = {port for one in self._instances.values() for port in one.ports.values()} - mine
-        if self._port is not None:
+        if self._port is not None and self._port not in mine:
             taken.add(self._port)
         return allocate(names, kept=kept, taken=taken, home=self._home.root)
 
