@@ -435,7 +435,8 @@ def _quantile_sequential(inputs: Inputs) -> Any:
         first = [inputs.pop(name) for name in ("quantile", "t", "alpha")]
         return quantiles.double_stitching_bound(*first, **inputs)
     if function == "fixed_quantile_confidence_sequence":
-        found = ab.quantile_interval(inputs.pop("values"), inputs.pop("quantile"), **inputs)
+        first = [inputs.pop(name) for name in ("values", "quantile")]
+        found = ab.quantile_interval(*first, **inputs, close_open_sides=True)
         return {key: getattr(found, key) for key in found.__slots__}
     if function == "quantile_ab_p_value":
         arms = (inputs.pop("control"), inputs.pop("treatment"))

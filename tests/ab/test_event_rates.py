@@ -13,6 +13,7 @@ from conch.ab import (
     CannotComputeError,
     EventSplit,
     InvalidStatisticError,
+    RatioPrior,
     log_e_equal,
     log_e_ratio_above,
     log_e_ratio_below,
@@ -50,7 +51,7 @@ def test_the_expected_e_value_under_the_null_is_at_most_one(
 
 def test_the_product_over_stages_has_expectation_one() -> None:
     """Over all outcomes of two stages of different share, E[e] is 1: the carried prior is fair."""
-    total = 0.0
+    total = [0.0, 0.0]
     first, second = (EventSplit(candidate=0, control=0, share=share) for share in (0.05, 0.5))
     for x in range(13):
         for y in range(13):
@@ -61,8 +62,10 @@ def test_the_product_over_stages_has_expectation_one() -> None:
             weight = stats.binom.pmf(x, 12, first.theta(1.2)) * stats.binom.pmf(
                 y, 12, second.theta(1.2)
             )
-            total += float(weight) * math.exp(log_e_ratio_above(stages, 1.2))
-    assert total == pytest.approx(1.0, abs=1e-9)
+            for index, prior in enumerate((None, RatioPrior(centre=1.6, log_sd=0.3))):
+                log_e = log_e_ratio_above(stages, 1.2, prior=prior)
+                total[index] += float(weight) * math.exp(log_e)
+    assert total == pytest.approx([1.0, 1.0], abs=1e-9)
 
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS, SHARES, RATIOS)

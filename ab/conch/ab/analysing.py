@@ -18,6 +18,7 @@ from .event_rates import (
     EventSplit,
     log_e_ratio_above,
     log_e_ratio_below,
+    not_worse_prior,
     rate_ratio,
     rate_ratio_interval,
 )
@@ -114,11 +115,12 @@ def _events(
     above: Callable[..., float] = log_e_ratio_above
     below: Callable[..., float] = log_e_ratio_below
     worse, fine = (above, below) if metric.direction is Direction.LOWER else (below, above)
+    bounds, k = _bounds(metric), metric.concentration
+    prior = not_worse_prior(bounds[Claim.NOT_WORSE] - 1.0)
     log_e = {
-        claim: (worse if claim is Claim.WORSE else fine)(
-            splits, bound, concentration=metric.concentration
-        )
-        for claim, bound in _bounds(metric).items()
+        Claim.WORSE: worse(splits, bounds[Claim.WORSE], concentration=k),
+        Claim.NOT_WORSE: fine(splits, bounds[Claim.NOT_WORSE], prior=prior),
+        Claim.BETTER: fine(splits, bounds[Claim.BETTER], concentration=k),
     }
     lower, upper = rate_ratio_interval(splits, alpha, concentration=metric.concentration)
     known = any(split.control for split in splits)

@@ -75,6 +75,32 @@ class EventSplit:
         return type(self)(candidate=self.control, control=self.candidate, share=1.0 - self.share)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioPrior:
+    """Which rate ratios the evidence is to be strongest for.
+
+    Attributes:
+        centre: The ratio that is expected, such as 1 for "no change".
+        log_sd: Standard deviation of its logarithm.
+    """
+
+    centre: float
+    log_sd: float
+
+    def __post_init__(self) -> None:
+        if self.centre <= 0 or self.log_sd <= 0:
+            raise InvalidStatisticError("A prior needs a positive ratio and deviation.")
+
+
+def not_worse_prior(margin: float) -> RatioPrior:
+    """Return the prior for showing that a candidate is within a relative margin.
+
+    Centred on no change, half of the margin wide: against a prior at the margin it shows equality
+    with a sixth fewer units (simulated), and any prior is equally valid.
+    """
+    return RatioPrior(centre=1.0, log_sd=0.5 * abs(math.log1p(margin)))
+
+
 def log_e_equal(
     events: Sequence[int], shares: Sequence[float], *, concentration: float = DEFAULT_CONCENTRATION
 ) -> float:
@@ -108,6 +134,7 @@ def log_e_ratio_above(
     bound: float = 1.0,
     *,
     concentration: float = DEFAULT_CONCENTRATION,
+    prior: RatioPrior | None = None,
 ) -> float:
     """Return the log e-value for "the rate ratio is above `bound`".
 
@@ -117,14 +144,15 @@ def log_e_ratio_above(
     Args:
         stages: Stages in order of time.
         bound: Largest ratio that the null allows, above 0.
-        concentration: Prior weight k in events.
+        concentration: Weight in events of a prior centred on `bound`.
+        prior: Another prior, instead of that one.
 
     >>> stage = EventSplit(candidate=30, control=380, share=0.05)
     >>> round(log_e_ratio_above([stage]), 6)
     1.471219
     """
     value = 0.0
-    for stage, a, b in _with_priors(stages, bound, concentration):
+    for stage, a, b in _with_priors(stages, bound, concentration, prior):
         t = stage.theta(bound)
         x, y = stage.candidate, stage.control
         value += log_beta(a + x, b + y) + log_upper_tail(t, a + x, b + y)
@@ -138,6 +166,7 @@ def log_e_ratio_below(
     bound: float = 1.0,
     *,
     concentration: float = DEFAULT_CONCENTRATION,
+    prior: RatioPrior | None = None,
 ) -> float:
     """Return the log e-value for "the rate ratio is below `bound`".
 
@@ -145,7 +174,7 @@ def log_e_ratio_below(
     `bound` at the margin, large values show that the candidate is not worse than the margin.
     """
     value = 0.0
-    for stage, a, b in _with_priors(stages, bound, concentration):
+    for stage, a, b in _with_priors(stages, bound, concentration, prior):
         t = stage.theta(bound)
         x, y = stage.candidate, stage.control
         value += log_beta(a + x, b + y) + log_lower_tail(t, a + x, b + y)
@@ -220,21 +249,27 @@ def rate_ratio_interval(
 
 
 def _with_priors(
-    stages: Sequence[EventSplit], ratio: float, concentration: float
+    stages: Sequence[EventSplit],
+    ratio: float,
+    concentration: float,
+    prior: RatioPrior | None = None,
 ) -> Iterator[tuple[EventSplit, float, float]]:
     """Yield each stage with its prior Beta(a, b), fixed before the stage begins.
 
-    The first prior is centred on `ratio` with `concentration` events. After a stage the posterior
-    of the log ratio, described by its mean odds and by the variance 1/a + 1/b of the log odds, is
-    moved to the next stage's share; the weight never falls below `concentration`.
+    The first prior is centred on `ratio` with `concentration` events, or is `prior`. After a stage
+    the posterior of the log ratio, described by its mean odds and by the variance 1/a + 1/b of the
+    log odds, is moved to the next stage's share. Without `prior` no stage's weight is below
+    `concentration`.
     """
     if ratio <= 0 or concentration <= 0:
         raise InvalidStatisticError("A rate ratio and a concentration must be positive.")
-    information = 0.0
+    information, least = 0.0, concentration
+    if prior is not None:
+        ratio, information, least = prior.centre, prior.log_sd**-2, 0.0
     for stage in stages:
         theta = stage.theta(ratio)
         rest = (1.0 - stage.share) / (1.0 - stage.share + stage.share * ratio)
-        weight = max(concentration, information / (theta * rest))
+        weight = max(least, information / (theta * rest))
         a, b = weight * theta, weight * rest
         yield stage, a, b
         a, b = a + stage.candidate, b + stage.control

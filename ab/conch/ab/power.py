@@ -12,7 +12,13 @@ from scipy import special
 from .beta_tails import find_root
 from .effects import Effect
 from .errors import CannotComputeError, InvalidStatisticError, require_alpha
-from .event_rates import DEFAULT_CONCENTRATION, EventSplit, log_e_ratio_above, log_e_ratio_below
+from .event_rates import (
+    DEFAULT_CONCENTRATION,
+    EventSplit,
+    log_e_ratio_above,
+    log_e_ratio_below,
+    not_worse_prior,
+)
 from .sequences import DEFAULT_TUNING, half_width
 
 _LARGEST_UNITS: Final = 1e12
@@ -117,7 +123,6 @@ def units_to_show_not_worse(
     *,
     share: float,
     alpha: float = 0.05,
-    concentration: float = DEFAULT_CONCENTRATION,
 ) -> int:
     """Return candidate units after which equal rates are typically shown to be within a margin.
 
@@ -128,12 +133,11 @@ def units_to_show_not_worse(
         margin: Tolerated worsening relative to the control, such as 0.25.
         share: Share of units in the candidate.
         alpha: Error level over all looks.
-        concentration: Prior weight of the e-process.
     """
 
     def found(units: int) -> bool:
         split = _expected_split(units, rate, rate, share)
-        log_e = log_e_ratio_below([split], 1.0 + margin, concentration=concentration)
+        log_e = log_e_ratio_below([split], 1.0 + margin, prior=not_worse_prior(margin))
         return log_e > -math.log(require_alpha(alpha))
 
     return _first(found)
