@@ -83,6 +83,7 @@ def build(number: int) -> Build:
         id=f"b{number}",
         model_id="m",
         version_id=f"v{number}",
+        job_id=f"j{number}",
         ordinal=Ordinal(number),
         identity=f"id{number}",
         status=BuildStatus.VERIFIED,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from conch.core import (
     ConchError,
@@ -20,13 +20,14 @@ from conch.core import (
 )
 from conch.model_repo_builder import BuildRequest, Limits, Manifest, check_digest, read_manifest
 
-from ..jobs import JobContext
+from ..jobs import CancelledError, JobContext, LeaseLostError
 from ..ports import Workshop
 from ..registry import FetchedModel, Registry, spec_from_tags
 from ..state import (
     Build,
     BuildStatus,
     Database,
+    Job,
     Json,
     Model,
     Transaction,
@@ -42,6 +43,19 @@ class ReplacedError(ConchError):
     """Another version has the number that was to be built."""
 
     code = "version-replaced"
+
+
+class RefusedError(ConchError):
+    """A version was refused; shown as the reason itself."""
+
+    code = "version-refused"
+
+    def __init__(self, reason: Json) -> None:
+        super().__init__(reason["message"], hint=reason["hint"])
+        self._reason = reason
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self._reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,35 +77,31 @@ class BuildJob:
     now: Callable[[], datetime]
 
     def __call__(self, context: JobContext) -> Json:
-        model, version, build = context.commit(lambda tx: self._open(tx, context.job.subject))
-        output = self.builds / model.triton_name / str(build.ordinal)
-        fetched: FetchedModel | None = None
-        try:
-            manifest = _published(output)
-            if manifest is None:
-                fetched, manifest = self._make(context, model, version, build, output)
-        except ConchError as error:
-            if not error.retryable:
-                reason = error.as_dict()
-                context.commit(lambda tx: self._refuse(tx, build, reason))
-            raise
-        done = context.commit(lambda tx: self._keep(tx, build, manifest, fetched, output))
-        return {"build_id": done.id, "semantic_version": done.semantic_version}
+        model, version, build = context.commit(lambda tx: self._open(tx, context.job))
+        if build.status is BuildStatus.BUILDING:
+            build = self._finish(context, model, version, build)
+        if build.reason is not None:
+            raise RefusedError(build.reason)
+        return {"build_id": build.id, "semantic_version": build.semantic_version}
 
-    def _open(self, tx: Transaction, version_id: str) -> tuple[Model, Version, Build]:
-        """Return the version's unfinished build, begun anew where there is none."""
-        version = tx.versions.get(version_id)
+    def _open(self, tx: Transaction, job: Job) -> tuple[Model, Version, Build]:
+        """Return the job's build: its own from before a crash, one left behind, or a new one."""
+        version = tx.versions.get(job.subject)
         model = tx.models.get(version.model_id)
-        unfinished = tx.builds.first(
+        own = tx.builds.first(job_id=job.id)
+        if own is not None:
+            return model, version, own
+        left = tx.builds.first(
             version_id=version.id, identity=version.identity, status=BuildStatus.BUILDING
         )
-        if unfinished is not None:
-            return model, version, unfinished
+        if left is not None:
+            return model, version, tx.builds.change(left, job_id=job.id)
         build = tx.builds.add(
             Build(
                 id=new_id(),
                 model_id=model.id,
                 version_id=version.id,
+                job_id=job.id,
                 ordinal=model.next_ordinal,
                 identity=version.identity,
                 status=BuildStatus.BUILDING,
@@ -100,6 +110,25 @@ class BuildJob:
         )
         tx.models.change(model, next_ordinal=Ordinal(model.next_ordinal + 1))
         return model, version, build
+
+    def _finish(self, context: JobContext, model: Model, version: Version, build: Build) -> Build:
+        """Make the build and keep it, or write down why not; what may pass is raised."""
+        output = self.builds / model.triton_name / str(build.ordinal)
+        fetched: FetchedModel | None = None
+        try:
+            manifest = _published(output)
+            if manifest is None:
+                fetched, manifest = self._make(context, model, version, build, output)
+        except (CancelledError, LeaseLostError):
+            raise
+        except ConchError as error:
+            if context.cancelled():
+                raise CancelledError(f"Job {context.job.label!r} was cancelled.") from error
+            if error.retryable:
+                raise
+            reason = error.as_dict()
+            return context.commit(lambda tx: self._refuse(tx, build, reason))
+        return context.commit(lambda tx: self._keep(tx, build, manifest, fetched, output))
 
     def _make(
         self, context: JobContext, model: Model, version: Version, build: Build, output: Path
@@ -178,8 +207,8 @@ class BuildJob:
             )
         return kept
 
-    def _refuse(self, tx: Transaction, build: Build, reason: Json) -> None:
-        tx.builds.change(
+    def _refuse(self, tx: Transaction, build: Build, reason: Json) -> Build:
+        return tx.builds.change(
             tx.builds.get(build.id),
             status=BuildStatus.REFUSED,
             reason=reason,

@@ -152,6 +152,7 @@ class Build:
     Attributes:
         ordinal: Triton's version directory; unique within the model, never reused.
         identity: The identity of the version that it was built from.
+        job_id: The job that makes it; a job that is taken up again goes on with its build.
         path: The published folder; empty until it was published.
         manifest: The folder's `manifest.json`.
     """
@@ -159,6 +160,7 @@ class Build:
     id: str
     model_id: str
     version_id: str
+    job_id: str
     ordinal: Ordinal
     identity: str
     status: BuildStatus
@@ -293,4 +295,28 @@ class Lease:
     until: datetime
     url: str = ""
     created_at: datetime
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedDelivery:
+    """A webhook delivery that was acknowledged.
+
+    Attributes:
+        id: The sender's delivery id, the same for every retry.
+        event: What it is about, such as `model_version.created`.
+        name: The registered model that it points at.
+        number: The version that it points at; None for the model as a whole.
+        signed_at: When the sender first sent it.
+        created_at: When it was received.
+        followed_at: When a look at the registry that began later was written down; None before.
+    """
+
+    id: str
+    event: str
+    name: str
+    number: int | None
+    signed_at: datetime
+    created_at: datetime
+    followed_at: datetime | None = None
     revision: int = 1

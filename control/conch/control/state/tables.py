@@ -158,6 +158,7 @@ builds = Table(
     _id(),
     _ref("model_id", "models"),
     _ref("version_id", "versions"),
+    Column("job_id", String(36), nullable=False),
     Column("ordinal", Integer, nullable=False),
     Column("identity", String(512), nullable=False),
     Column("status", Choice(BuildStatus), nullable=False),
@@ -258,5 +259,18 @@ leases = Table(
     _moment("until"),
     Column("url", String(2048), nullable=False),
     _moment("created_at"),
+    _revision(),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("event", String(64), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("number", Integer, nullable=True),
+    _moment("signed_at"),
+    Column("created_at", Moment, nullable=False, index=True),
+    _moment("followed_at", nullable=True),
     _revision(),
 )

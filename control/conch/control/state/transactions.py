@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import JSON, Connection, Table, and_, func, select
@@ -12,7 +13,17 @@ from sqlalchemy import JSON, Connection, Table, and_, func, select
 from conch.core import ConflictError, NotFoundError
 
 from . import tables
-from .records import Build, Deployment, Job, Lease, Model, Release, Serving, Version
+from .records import (
+    Build,
+    Deployment,
+    Job,
+    Lease,
+    Model,
+    ReceivedDelivery,
+    Release,
+    Serving,
+    Version,
+)
 
 
 class _Record(Protocol):
@@ -119,6 +130,11 @@ class Rows(Generic[R]):
         """Delete a record's row; nothing happens where it is gone."""
         self._connection.execute(self._table.delete().where(self._table.c["id"] == record.id))
 
+    def remove_older(self, than: datetime) -> int:
+        """Delete the rows that were created before a moment, and return how many there were."""
+        old = self._table.c["created_at"] < than
+        return int(self._connection.execute(self._table.delete().where(old)).rowcount)
+
     def _row(self, record: R) -> dict[str, Any]:
         names: Sequence[str] = [field.name for field in fields(record)]  # type: ignore[arg-type]
         row = {name: getattr(record, name) for name in names}
@@ -140,6 +156,7 @@ class Transaction:
         self.releases = Rows(connection, tables.releases, Release)
         self.jobs = Rows(connection, tables.jobs, Job)
         self.leases = Rows(connection, tables.leases, Lease)
+        self.deliveries = Rows(connection, tables.deliveries, ReceivedDelivery)
 
 
 def as_dict(record: Any) -> dict[str, Any]:

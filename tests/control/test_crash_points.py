@@ -1,0 +1,357 @@
+"""Wherever the control process is killed, starting it again ends in the same state.
+
+The story of a model from its first registration over a release to its rollback is told once without
+a break, counting its effects: every transaction that writes, and every call that changes the target
+or the registry. Then it is told again for each of them, killed just before that effect (which is
+just after the one before it), and started again on the same database. Real database, real builder;
+the target and the registry are the stand-ins of `tests/support`. A person whose call was lost
+looks, and repeats it where it had no effect.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from memory_platform import write_scaling
+from memory_registry import MemoryRegistry
+from memory_target import MemoryTarget
+
+from conch.control.deploying.building import BuildJob
+from conch.control.deploying.deciding import BUILD, LOAD
+from conch.control.deploying.loading import LoadJob
+from conch.control.deploying.reconciling import Reconciler
+from conch.control.deploying.releases import Releases
+from conch.control.jobs import Handler, JobContext, queue, release_dead
+from conch.control.registry import TakeUpPolicy
+from conch.control.reporting import Reporter
+from conch.control.state import (
+    Database,
+    JobStatus,
+    ReleaseStatus,
+    ServingStatus,
+    Transaction,
+    VersionStatus,
+)
+from conch.control.sweeping import Sweeper
+from conch.core import BuildRef, ModelName, SlotName, TrafficSplit, TritonName
+from conch.model_repo_builder import BuildRequest, Limits, Manifest, build, read_manifest
+
+NAME = ModelName("digits")
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """The process died here. No `except Exception` survives it."""
+
+
+class Effects:
+    """Counts effects, and kills at one of them.
+
+    Args:
+        at: The number of the effect, from 0, before which to die; None: never.
+    """
+
+    def __init__(self, at: int | None = None) -> None:
+        self._at = at
+        self.names: list[str] = []
+
+    def one(self, name: str) -> None:
+        """Count an effect that is about to happen."""
+        if self._at == len(self.names):
+            raise Killed
+        self.names.append(name)
+
+
+class CountedDatabase(Database):
+    """A SQLite database whose commits of something are effects."""
+
+    effects = Effects()
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        with super().begin() as tx:
+            driver: Any = tx.connection.connection.dbapi_connection
+            before = driver.total_changes
+            yield tx
+            if driver.total_changes != before:
+                self.effects.one("commit")  # killed here it is rolled back, as by a dead client
+
+
+@dataclass(slots=True)
+class CountedTarget:
+    """A target whose changes are effects."""
+
+    target: MemoryTarget
+    effects: Effects
+
+    def observe(self) -> Any:
+        return self.target.observe()
+
+    def infer(self, *given: Any, **named: Any) -> Mapping[str, np.ndarray]:
+        return self.target.infer(*given, **named)
+
+    def load(self, build: BuildRef, slot: SlotName, *, timeout_s: float) -> None:
+        self.effects.one("load")
+        self.target.load(build, slot, timeout_s=timeout_s)
+
+    def unload(self, model: TritonName, slot: SlotName) -> None:
+        self.effects.one("unload")
+        self.target.unload(model, slot)
+
+    def set_routes(self, splits: Sequence[TrafficSplit]) -> None:
+        self.effects.one("set_routes")
+        self.target.set_routes(splits)
+
+
+class CountedRegistry(MemoryRegistry):
+    """A registry whose tag writes are effects."""
+
+    effects = Effects()
+
+    def write_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        self.effects.one("write_tags")
+        super().write_tags(name, number, tags)
+
+
+@dataclass(slots=True)
+class CachedWorkshop:
+    """The real builder, once for each version; after that its published folder is copied."""
+
+    cache: Path
+    effects: Effects
+
+    def build(
+        self,
+        request: BuildRequest,
+        *,
+        progress: Callable[[float, str], None],
+        cancelled: Callable[[], bool],
+    ) -> Manifest:
+        kept = self.cache / str(request.ordinal)
+        if not kept.exists():
+            build(replace(request, output=kept), progress=progress)
+        self.effects.one("publish")
+        request.output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(kept, request.output, copy_function=os.link)
+        return read_manifest(request.output)
+
+
+class Process:
+    """One life of the control process, taking turns instead of running threads."""
+
+    lives = 0
+
+    def __init__(self, world: Outside, effects: Effects) -> None:
+        Process.lives += 1
+        self._owner = f"life-{Process.lives}"
+        self._moments = world.moments
+        self._database = CountedDatabase(world.url)
+        self._database.effects = effects
+        world.registry.effects = effects
+        target = CountedTarget(world.target, effects)
+        self.reconciler = Reconciler(
+            database=self._database,
+            target=target,
+            slots=(SlotName("a"), SlotName("b")),
+            environment="test",
+            now=self._now,
+            wake_jobs=lambda: None,
+        )
+        self.releases = Releases(
+            database=self._database, reconciler=self.reconciler, now=self._now, bake_s=3600
+        )
+        self._sweeper = Sweeper(
+            database=self._database, registry=world.registry, policy=TakeUpPolicy(), now=self._now
+        )
+        self._reporter = Reporter(database=self._database, registry=world.registry)
+        self._handlers: dict[str, Handler] = {
+            BUILD: BuildJob(
+                database=self._database,
+                registry=world.registry,
+                workshop=CachedWorkshop(world.cache, effects),
+                builds=world.builds,
+                limits=Limits(),
+                refuse_weak_evidence=False,
+                now=self._now,
+            ),
+            LOAD: LoadJob(database=self._database, target=target, timeout_s=10),
+        }
+        with self._database.begin() as tx:
+            release_dead(tx, alive=lambda owner: owner == self._owner)
+
+    def turn(self) -> None:
+        """Sweep, reconcile and work until nothing is left to do, then report."""
+        self._sweeper.run()
+        self.reconciler.run()
+        while self._work():
+            self.reconciler.run()
+        self._reporter.run()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _now(self) -> datetime:
+        return NOW + timedelta(milliseconds=next(self._moments))
+
+    def _work(self) -> bool:
+        with self._database.begin() as tx:
+            job = queue.claim(tx, kinds=list(self._handlers), owner=self._owner, now=self._now())
+        if job is None:
+            return False
+        context = JobContext(job=job, database=self._database, now=self._now)
+        outcome = self._handlers[job.kind](context)
+        with self._database.begin() as tx:
+            queue.finish(tx, job, status=JobStatus.SUCCEEDED, outcome=outcome, now=self._now())
+        return True
+
+
+class Outside:
+    """What outlives the control process: the database, the target, the registry, the disk."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        folder.mkdir()
+        (folder / "registry").mkdir()
+        self.folder, self.cache, self.builds = folder, cache, folder / "builds"
+        self.url = f"sqlite:///{folder / 'conch.db'}"
+        database = Database(self.url)
+        database.migrate()
+        database.close()
+        self.target = MemoryTarget()
+        self.registry = CountedRegistry(folder / "registry")
+        self.moments = count()
+        self.register(1)
+
+    def register(self, number: int) -> None:
+        """Register a version, unless it is registered already."""
+        if any(v.number == number for v in self.registry.snapshot().versions):
+            return
+        path = self.folder / f"{number}.onnx"
+        write_scaling(path, factor=float(number + 1))
+        self.registry.register_path(NAME, path)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that must be equal in the end, without identities."""
+        database = Database(self.url)
+        with database.begin() as tx:
+            builds = {b.id: b for b in tx.builds.find()}
+            deployment = tx.deployments.find()[0]
+            ordinal = {key: b.ordinal for key, b in builds.items()}
+            found = {
+                "versions": [(v.version, v.status, v.semantic_version) for v in tx.versions.find()],
+                "builds": sorted((b.ordinal, b.status) for b in builds.values()),
+                "live": ordinal[str(deployment.live_build_id)],
+                "status": deployment.status,
+                "servings": sorted(
+                    (s.slot, ordinal[s.build_id], s.status) for s in tx.servings.find()
+                ),
+                "releases": [(r.status, r.weight) for r in tx.releases.find()],
+                "jobs": sorted((j.kind, j.status) for j in tx.jobs.find()),
+            }
+        database.close()
+        observed = self.target.observe()
+        found["routes"] = {
+            name: [(arm.slot, arm.ordinal, arm.weight) for arm in split.arms]
+            for name, split in observed.routes.items()
+        }
+        found["held"] = sorted(
+            (s.slot, m.model, m.ordinal) for s in observed.servers for m in s.models
+        )
+        found["tags"] = sorted(
+            (v.number, v.tags.get("conch.status")) for v in self.registry.snapshot().versions
+        )
+        return found
+
+
+def newest_release(process: Process) -> tuple[ReleaseStatus, int] | None:
+    """Return the status and weight of the newest release."""
+    with process._database.begin() as tx:
+        found = tx.releases.find(newest_first=True, limit=1)
+    return (found[0].status, found[0].weight) if found else None
+
+
+def verified(process: Process, number: int) -> bool:
+    """Tell whether a version is verified."""
+    with process._database.begin() as tx:
+        version = tx.versions.first(name=NAME, version=number)
+    return version is not None and version.status is VersionStatus.VERIFIED
+
+
+def serving(process: Process) -> bool:
+    """Tell whether something is live and ready."""
+    with process._database.begin() as tx:
+        return tx.servings.first(status=ServingStatus.READY) is not None
+
+
+def tell(world: Outside, process: Process) -> None:
+    """Tell the story from wherever it stands: a person looks, and does what is not done yet."""
+    process.turn()
+    assert serving(process)
+    world.register(2)
+    process.turn()
+    assert verified(process, 2)
+    if newest_release(process) is None:
+        process.releases.start(NAME, 2, weight=1000, actor="me")
+        process.turn()
+    process.turn()
+    if newest_release(process) == (ReleaseStatus.RUNNING, 1000):
+        process.releases.set_weight(NAME, 5000)
+    process.turn()
+    if newest_release(process) == (ReleaseStatus.RUNNING, 5000):
+        process.releases.promote(NAME)
+    process.turn()
+    if newest_release(process) == (ReleaseStatus.PROMOTED, 10_000):
+        process.releases.rollback(NAME)
+    process.turn()
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
+    """The uninterrupted story: the builds it made, its end, and its effects by name."""
+    cache = tmp_path_factory.mktemp("cache")
+    world = Outside(tmp_path_factory.mktemp("whole") / "world", cache)
+    effects = Effects()
+    process = Process(world, effects)
+    tell(world, process)
+    process.close()
+    return cache, world.state(), effects.names
+
+
+def test_the_story_ends_well(story: tuple[Path, dict[str, Any], list[str]]) -> None:
+    """The state that every interrupted telling is compared with is the right one."""
+    _, state, effects = story
+    assert state["live"] == 1
+    assert state["releases"] == [(ReleaseStatus.ROLLED_BACK, 0)]
+    assert state["routes"] == {"digits": [("a", 1, 10_000), ("b", 2, 0)]}
+    assert state["held"] == [("a", "digits", 1), ("b", "digits", 2)]
+    assert {"commit", "publish", "load", "set_routes", "write_tags"} == set(effects)
+
+
+def test_every_crash_point_converges(
+    story: tuple[Path, dict[str, Any], list[str]], tmp_path: Path
+) -> None:
+    """Killed at any effect and started again, the story has the same end."""
+    cache, expected, _ = story
+    for number in count():  # slow progress may add an effect, so until none is left to die at
+        world = Outside(tmp_path / f"{number}", cache)
+        effects = Effects(number)
+        try:
+            tell(world, Process(world, effects))
+        except Killed:
+            second = Process(world, Effects())
+            tell(world, second)
+            second.close()
+            assert world.state() == expected, f"killed after {effects.names[-3:]}"
+            shutil.rmtree(world.folder)
+        else:
+            assert number > 40, "the story had too few effects"
+            return
