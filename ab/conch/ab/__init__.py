@@ -3,7 +3,121 @@
 Nothing here reads a clock, a file or a network. Start with `ReleasePlan`, `Evidence` and `decide`;
 `analyse` looks at one metric; the modules below them hold one statistic each, with its source.
 
-Everything in `__all__ = [
+Everything in `__all__` is stable within a minor version.
+"""
+
+from .analysing import METHODS, analyse
+from .assignment import (
+    NOT_ASSIGNED,
+    BucketRange,
+    Experiment,
+    Namespace,
+    bucket_ranges,
+    choose_variation,
+)
+from .bayesian import NormalPrior, Posterior, posterior_of
+from .bounded_means import betting_interval, share_interval
+from .deciding import DECISION_METHOD, Action, Decision, Reason, ReasonCode, decide
+from .effects import (
+    Arm,
+    Effect,
+    Scale,
+    arms_of_means,
+    arms_of_rates,
+    arms_of_ratios,
+    arms_with_covariate,
+    effect_of,
+)
+from .errors import CannotComputeError, EvidenceError, InvalidStatisticError, PlanError
+from .event_rates import (
+    DEFAULT_CONCENTRATION,
+    EventSplit,
+    RatioPrior,
+    log_e_equal,
+    log_e_ratio_above,
+    log_e_ratio_below,
+    log_e_ratio_differs,
+    not_worse_prior,
+    rate_ratio,
+    rate_ratio_interval,
+)
+from .evidence import Evidence, MetricEvidence, StageEvidence
+from .fixed_horizon import NonInferiority, Side, TestResult, non_inferiority_test, welch_test
+from .hashing import HashVersion, bucket, buckets
+from .health import Check, checks_of
+from .metrics import Direction, Kind, Measure, Metric
+from .moments import Counts, Moments, PairMoments, Statistic
+from .multiplicity import (
+    Correction,
+    adjusted,
+    e_benjamini_hochberg,
+    e_bonferroni,
+    log_mean_e,
+    rejected,
+)
+from .plans import Fallback, GoalRule, ReleasePlan, Step
+from .poisson_rates import Exposure, rate_ratio_p_value, ratio_below_p_value, score_ratio_interval
+from .power import (
+    MidExperimentPower,
+    duration_s,
+    effect_size_h,
+    mid_experiment_power,
+    power_for_means,
+    units_for_means,
+    units_for_non_inferiority,
+    units_for_proportions,
+    units_for_sequence,
+    units_to_find_harm,
+    units_to_show_not_worse,
+)
+from .proportions import (
+    Method,
+    Restriction,
+    difference_interval,
+    difference_p_value,
+    not_worse_p_value,
+    ratio_interval,
+    wilson_interval,
+)
+from .quantiles import (
+    QuantileInterval,
+    QuantileSummary,
+    double_stitching_bound,
+    empirical_process_lil_bound,
+    quantile_interval,
+    quantile_p_value,
+)
+from .records import (
+    DecisionRecord,
+    as_json,
+    canonical_json,
+    digest_of,
+    from_json,
+    record_of,
+    replays,
+)
+from .results import Claim, MetricResult, TestedClaim, Verdict
+from .sample_ratio import (
+    SRM_ALPHA,
+    SRM_CONCENTRATION,
+    SampleRatioTests,
+    binomial_two_sided,
+    log_e_sample_ratio,
+    sample_ratio_tests,
+    share_intervals,
+)
+from .sequences import (
+    DEFAULT_TUNING,
+    SequenceResult,
+    always_valid_p,
+    balanced_units,
+    half_width,
+    log_e_normal,
+    sequence_of,
+    sequence_rho,
+)
+
+__all__ = [
     "DECISION_METHOD",
     "DEFAULT_CONCENTRATION",
     "DEFAULT_TUNING",
