@@ -17,7 +17,7 @@ import onnx
 
 from conch.core import Signature
 
-from .converting import Step, convert
+from .converting import CONVERTERS, Converter, Step, convert
 from .digests import folder_digest
 from .errors import UnsupportedGraphError, WeakEvidenceError
 from .golden import choose_golden, write_golden
@@ -56,6 +56,7 @@ def build(
     *,
     progress: Progress = lambda part, text: None,
     loaders: Mapping[str, Loader] = LOADERS,
+    converters: tuple[Converter, ...] = CONVERTERS,
 ) -> Manifest:
     """Build, verify and publish one version.
 
@@ -63,6 +64,7 @@ def build(
         request: What to build.
         progress: Called with the part that is done, 0 to 1, and what is being done.
         loaders: Which loader reads which flavour.
+        converters: The ways to ONNX, in the order of preference.
 
     Returns:
         The published build.
@@ -81,7 +83,7 @@ def build(
             batch = _batch(source)
             answered, refused = ask_source(source.run, make_cases(*_plan(source, batch, request)))
         with clock.stage(0.3, "convert", "converting to ONNX"):
-            graph, steps = convert(source, caps=request.caps)
+            graph, steps = convert(source, caps=request.caps, converters=converters)
             payload = _checked(graph)
             notes = check_declared(graph, logged.inputs, logged.outputs)
             session = OnnxSession(payload)

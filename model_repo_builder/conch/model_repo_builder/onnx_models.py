@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from conch.core import DType
+
 from .mlflow_models import MlflowModel
 from .onnx_files import read_onnx
 from .onnx_graphs import input_ports
@@ -93,5 +95,13 @@ def _named(example: Arrays, ports: tuple[Port, ...]) -> Arrays | None:
         )
         if not fits:
             return None
-        found[port.name] = array.astype(port.dtype.numpy)
+        found[port.name] = _typed(array, port)
     return found
+
+
+def _typed(array: np.ndarray, port: Port) -> np.ndarray:
+    if port.dtype is not DType.BYTES:
+        return array.astype(port.dtype.numpy)
+    found = np.empty(array.size, dtype=object)
+    found[:] = [str(item).encode() for item in array.reshape(-1)]
+    return found.reshape(array.shape)

@@ -30,7 +30,9 @@ class Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = (
+            4  # what goes wrong is in the answer; callers could flood the log
+        )
         # A spinning thread pool takes the CPU from the server and its other models.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(

@@ -95,9 +95,9 @@ def _warmup_tensors(
     tensors = []
     for number, tensor in enumerate(signature.inputs):
         array = case.inputs[tensor.name]
-        row = array[0] if spec.max_batch_size else array
+        row = array[:1].reshape(array.shape[1:]) if spec.max_batch_size else array
         name = f"input-{number}"
-        (folder / name).write_bytes(raw_bytes(row if row.ndim else row.reshape(1)))
+        (folder / name).write_bytes(raw_bytes(row))
         tensors.append(
             WarmupTensor(input=tensor.name, file=name, dtype=tensor.dtype, dims=row.shape)
         )
