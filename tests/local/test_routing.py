@@ -380,6 +380,21 @@ def test_nesting_that_would_crash_a_server_does_not_reach_it(
     assert local_platform.infer(MODEL, unit="u").status == 200
 
 
+@pytest.mark.parametrize(("depth", "code"), [(3000, "json-too-deep"), (200, None)])
+def test_chunked_bodies_are_inspected_too(
+    local_platform: LocalPlatform, split: TrafficSplit, depth: int, code: str | None
+) -> None:
+    """A body without a stated length is looked at like any other."""
+    connection = local_platform.connection()
+    body = _nested(depth)
+    pieces = (body[at : at + 700] for at in range(0, len(body), 700))
+    connection.request("POST", f"/v2/models/{MODEL}/infer", body=pieces, encode_chunked=True,
+                       headers={"transfer-encoding": "chunked"})  # fmt: skip
+    answer = connection.getresponse()
+    assert json.loads(answer.read()).get("code") == code
+    assert answer.status == (200 if code is None else 400)
+
+
 def test_ordinary_nesting_brackets_in_strings_and_gzip_pass(
     local_platform: LocalPlatform, split: TrafficSplit
 ) -> None:
