@@ -18,15 +18,25 @@ from memory_target import MemoryTarget
 
 from conch.control.api import create_app
 from conch.control.client import Client
-from conch.control.keys import ensure_key
+from conch.control.keys import WEBHOOK_NAME, ensure_key
 from conch.control.plane import ControlPlane
 from conch.control.settings import ApiSettings, MlflowSettings, Settings, read_settings
 from conch.control.state import Database
-from conch.model_repo_builder import BuildRequest, Manifest, build
+from conch.model_repo_builder import BuildCancelledError, BuildRequest, Manifest, build
+
+_LOOK_EVERY_S = 0.02
 
 
 class Workshop:
-    """The `Workshop` protocol: the real builder, in this process."""
+    """The `Workshop` protocol: the real builder, in this process.
+
+    Attributes:
+        open: Cleared, builds wait at the door until it is set again or they are cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
 
     def build(
         self,
@@ -35,6 +45,10 @@ class Workshop:
         progress: Callable[[float, str], None],
         cancelled: Callable[[], bool],
     ) -> Manifest:
+        progress(0.0, "waiting at the door")
+        while not self.open.wait(_LOOK_EVERY_S):
+            if cancelled():
+                raise BuildCancelledError("The build was cancelled at the door.")
         return build(request, progress=progress)
 
 
@@ -45,6 +59,7 @@ class MemoryPlatform:
     plane: ControlPlane
     target: MemoryTarget
     registry: MemoryRegistry
+    workshop: Workshop
     settings: Settings
     client: Client
     key: str
@@ -86,9 +101,9 @@ def memory_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory
 def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
     """Run a platform for the block; its settings are in the home, as `conch up` leaves them."""
     registry_folder = home / "registry"
-    registry_folder.mkdir()
+    registry_folder.mkdir(exist_ok=True)
     listener = socket.create_server(("127.0.0.1", 0))
-    target, registry = MemoryTarget(), MemoryRegistry(registry_folder)
+    target, registry, workshop = MemoryTarget(), MemoryRegistry(registry_folder), Workshop()
     with ExitStack() as stack:
         entry = stack.enter_context(target.entry())
         settings = read_settings(
@@ -105,7 +120,8 @@ def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
             database=Database(settings.database),
             registry=registry,
             target=target,
-            workshop=Workshop(),
+            workshop=workshop,
+            webhook_secret=ensure_key(home, WEBHOOK_NAME),
         )
         plane.start()
         stack.callback(plane.stop)
@@ -115,6 +131,7 @@ def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
             plane=plane,
             target=target,
             registry=registry,
+            workshop=workshop,
             settings=settings,
             client=client,
             key=key,

@@ -1,69 +1,91 @@
-"""The administrator key: a file that only its owner reads, and a comparison in constant time."""
+"""Keys: files in the home that only their owner reads, and a comparison in constant time.
+
+The administrator key opens the API, the webhook secret signs what MLflow sends, and with the last
+conch's own MLflow server encrypts that secret in its database.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from conch.core import ConchError
 
 NAME: Final = "admin.key"
+WEBHOOK_NAME: Final = "webhook.secret"
+ENCRYPTION_NAME: Final = "mlflow.key"
 _ENTROPY_BYTES: Final = 32
+
+_MAKERS: Final[Mapping[str, Callable[[], str]]] = {
+    NAME: lambda: f"conch_{secrets.token_urlsafe(_ENTROPY_BYTES)}",
+    WEBHOOK_NAME: lambda: secrets.token_hex(_ENTROPY_BYTES),
+    # A Fernet key: 32 bytes in URL-safe base64 (github.com/fernet/spec).
+    ENCRYPTION_NAME: lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+}
+
+KEY_NAMES: Final = tuple(_MAKERS)
+"""The files of all keys."""
 
 
 class KeyMissingError(ConchError):
-    """The home folder holds no administrator key."""
+    """The home folder does not hold the key."""
 
     code = "key-missing"
 
 
 class KeyUnsafeError(ConchError):
-    """The administrator key is empty, or can be read by others than its owner."""
+    """A key is empty, or can be read by others than its owner."""
 
     code = "key-unsafe"
 
 
-def ensure_key(home: Path) -> str:
-    """Return the home's key, making one where there is none; idempotent, also for two at once.
+def ensure_key(home: Path, name: str = NAME) -> str:
+    """Return a key of the home, making one where there is none; idempotent, also for two at once.
+
+    Args:
+        home: The home folder.
+        name: One of `KEY_NAMES`; the administrator key unless said otherwise.
 
     Raises:
         KeyUnsafeError: The file that is there is empty or open to others.
     """
-    path = home / NAME
+    path = home / name
     if not path.exists():
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = home / f".{NAME}.{os.getpid()}.{secrets.token_hex(4)}"
+        fresh = home / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w") as file:
-                file.write(f"conch_{secrets.token_urlsafe(_ENTROPY_BYTES)}\n")
+                file.write(f"{_MAKERS[name]()}\n")
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):
                 os.link(fresh, path)  # unlike a rename, this never replaces another's key
         finally:
             fresh.unlink()
-    return read_key(home)
+    return read_key(home, name)
 
 
-def read_key(home: Path) -> str:
-    """Return the home's key.
+def read_key(home: Path, name: str = NAME) -> str:
+    """Return a key of the home; see `ensure_key`.
 
     Raises:
         KeyMissingError: There is none.
         KeyUnsafeError: The file is empty or open to others.
     """
-    path = home / NAME
+    path = home / name
     try:
         mode = path.stat().st_mode
         key = path.read_text().strip()
     except FileNotFoundError as error:
         raise KeyMissingError(
-            f"There is no administrator key in {home}.", hint="`conch up` makes one."
+            f"There is no {name} in {home}.", hint="`conch up` makes one."
         ) from error
     if mode & 0o077:
         raise KeyUnsafeError(

@@ -21,15 +21,18 @@ from .deploying.releases import Releases
 from .jobs import Kind, ThreadRunner, this_process
 from .leading import RENEW_S, Leadership, NotLeaderError
 from .ports import Target, Workshop
-from .registry import Registry, SweepPlan, TakeUpMode, TakeUpPolicy
+from .receiving import Inbox
+from .registry import Registry, SweepPlan, TakeUpMode, TakeUpPolicy, WebhookAction
 from .reporting import Reporter
 from .settings import Settings, TakeUpSettings
 from .state import Database
+from .subscribing import Subscription
 from .sweeping import Sweeper
 
 log = logging.getLogger(__name__)
 
 _RECONCILE_EVERY_S: Final = 1.0
+_SUBSCRIBE_EVERY_S: Final = 1.0
 _DRAIN_S: Final = 5.0
 
 
@@ -78,6 +81,11 @@ class Loop:
 class ControlPlane:
     """Everything of one control process. Built stopped; `start` and `stop` bracket its life.
 
+    Args:
+        webhook_secret: What MLflow signs its webhooks with; None: none are taken.
+        keep_webhook: Makes MLflow's webhook what it should be; None: somebody else sees to it.
+        now: The clock.
+
     Attributes:
         settings: What it was put together from.
         database: The control database, migrated by `start`.
@@ -86,6 +94,8 @@ class ControlPlane:
         reconciler: Brings the target to what the database says.
         releases: What a person can do with traffic.
         leadership: Whether this process acts, or another one on the same database.
+        inbox: Where webhooks arrive.
+        subscription: How the webhook stands; None where somebody else sees to it.
     """
 
     def __init__(
@@ -96,6 +106,8 @@ class ControlPlane:
         registry: Registry,
         target: Target,
         workshop: Workshop,
+        webhook_secret: str | None = None,
+        keep_webhook: Callable[[], WebhookAction] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
@@ -135,22 +147,40 @@ class ControlPlane:
             ended=self.nudge,
             guard=guard,
         )
+        self.inbox = Inbox(
+            database=database,
+            secret=webhook_secret,
+            now=now,
+            guard=guard,
+            follow=self.nudge_sweep,
+        )
+        self.subscription = keep_webhook and Subscription(
+            keep=keep_webhook,
+            leads=lambda: self.leadership.held,
+            changed=self.nudge_sweep,
+            now=now,
+        )
         self._leading = Loop("lead", self._lead, every_s=RENEW_S)
         self._sweeping = Loop("sweep", self.sweep, every_s=settings.mlflow.sweep_s)
         self._reconciling = Loop("reconcile", self._reconcile, every_s=_RECONCILE_EVERY_S)
         self._reporting = Loop("report", self._reporter.run, every_s=settings.mlflow.sweep_s)
+        self._loops = [self._leading, self._reconciling, self._sweeping, self._reporting]
+        if self.subscription is not None:
+            self._loops.append(
+                Loop("subscribe", self.subscription.run, every_s=_SUBSCRIBE_EVERY_S)
+            )
 
     def start(self) -> None:
         """Migrate and start the loops; they act while this process holds the lease."""
         self.database.migrate()
         self._lead()
         self._runner.start()
-        for loop in (self._leading, self._reconciling, self._sweeping, self._reporting):
+        for loop in self._loops:
             loop.start()
 
     def stop(self) -> None:
         """Stop the loops and the jobs, bounded; what runs is taken up by the next process."""
-        for loop in (self._sweeping, self._reporting, self._reconciling, self._leading):
+        for loop in reversed(self._loops):
             loop.stop(timeout_s=_DRAIN_S)
         self._runner.stop(timeout_s=_DRAIN_S)
         self.leadership.release()

@@ -15,7 +15,8 @@ import psutil
 from conch import local
 from conch.core import ConchError
 
-from .keys import ensure_key
+from . import mlflow_server
+from .keys import KEY_NAMES, ensure_key
 from .settings import Settings
 
 CONTROL: Final = "control"
@@ -160,7 +161,8 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for folder in ("logs", "builds"):
         (settings.home / folder).mkdir(exist_ok=True)
-    ensure_key(settings.home)
+    for name in KEY_NAMES:
+        ensure_key(settings.home, name)
     settings.save()
     services = [_control(settings)]
     if own_mlflow:
@@ -231,18 +233,11 @@ def _control(settings: Settings) -> local.ServiceSpec:
 
 
 def _mlflow(settings: Settings) -> local.ServiceSpec:
-    folder = settings.home / "mlflow"
+    folder = mlflow_server.folder_of(settings.home)
     folder.mkdir(exist_ok=True)
-    argv = (
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-        *("--host", settings.api.host, "--port", str(settings.mlflow.port)),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    )
     return local.ServiceSpec(
         name=MLFLOW,
-        argv=argv,
-        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        argv=(sys.executable, "-m", mlflow_server.__name__, "--home", str(settings.home)),
         directory=folder,
         ready_url=f"{settings.mlflow_uri}/health",
         start_timeout_s=_MLFLOW_START_S,

@@ -16,10 +16,10 @@ from conch.local import LocalTarget, require
 from conch.model_repo_builder import Workbench
 
 from .api import create_app
-from .keys import read_key
+from .keys import WEBHOOK_NAME, ensure_key, read_key
 from .plane import ControlPlane
 from .platform import local_settings, serving_home
-from .registry import MlflowRegistry
+from .registry import MlflowRegistry, WebhookAction
 from .settings import Settings, read_settings, running_settings
 from .state import Database
 
@@ -27,14 +27,22 @@ from .state import Database
 def assemble(settings: Settings) -> tuple[ControlPlane, Workbench]:
     """Return a stopped control plane for the settings, and the workshop that it uses."""
     workbench = Workbench(log_dir=settings.home / "logs")
+    registry = MlflowRegistry(settings.mlflow_uri, timeout=settings.mlflow.timeout_s)
+    secret = ensure_key(settings.home, WEBHOOK_NAME)
+
+    def keep_webhook() -> WebhookAction:
+        return registry.ensure_webhook(settings.webhook_url, secret)
+
     plane = ControlPlane(
         settings=settings,
         database=Database(settings.database),
-        registry=MlflowRegistry(settings.mlflow_uri, timeout=settings.mlflow.timeout_s),
+        registry=registry,
         target=LocalTarget(
             serving_home(settings), runtime=require(), settings=local_settings(settings)
         ),
         workshop=workbench,
+        webhook_secret=None if settings.mlflow.webhooks == "off" else secret,
+        keep_webhook=keep_webhook if settings.keeps_webhook else None,
     )
     return plane, workbench
 

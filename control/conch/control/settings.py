@@ -55,6 +55,16 @@ class MlflowSettings(_Group):
         default=10.0, gt=0, le=3600, description="Seconds between two looks at the whole registry."
     )
     timeout_s: float = Field(default=10.0, gt=0, le=300, description="Seconds for one request.")
+    webhooks: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="`auto`: take webhooks, and keep one in conch's own server. `on`: keep one in "
+        "the server named by `uri`, too. `off`: take none.",
+    )
+    webhook_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Where MLflow reaches the control API. None: where it listens.",
+    )
 
 
 class TakeUpSettings(_Group):
@@ -152,6 +162,18 @@ class Settings(BaseSettings):
         return self.mlflow.uri or f"http://127.0.0.1:{self.mlflow.port}"
 
     @property
+    def keeps_webhook(self) -> bool:
+        """Whether the control plane keeps a webhook in MLflow by itself."""
+        return self.mlflow.webhooks == "on" or (
+            self.mlflow.webhooks == "auto" and self.mlflow.uri is None
+        )
+
+    @property
+    def webhook_url(self) -> str:
+        """Where MLflow sends its webhooks."""
+        return webhook_address(self.mlflow.webhook_url or self.control_url)
+
+    @property
     def control_url(self) -> str:
         """Where the control API is called."""
         return f"http://{self.api.host}:{self.api.control_port}"
@@ -160,6 +182,15 @@ class Settings(BaseSettings):
     def inference_url(self) -> str:
         """Where inference is called."""
         return f"http://{self.api.host}:{self.api.inference_port}"
+
+
+def webhook_address(control_url: str) -> str:
+    """Return where the control API at an address takes webhooks.
+
+    >>> webhook_address("https://conch.example.org/")
+    'https://conch.example.org/v1/hooks/mlflow'
+    """
+    return f"{control_url.rstrip('/')}/v1/hooks/mlflow"
 
 
 def read_settings(**given: Any) -> Settings:

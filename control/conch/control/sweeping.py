@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from conch.core import InvalidValueError, ModelName, Ordinal, triton_name
 
+from .receiving import mark_followed
 from .registry import (
     Change,
     ChangedModel,
@@ -79,6 +80,7 @@ class Sweeper:
                 )
                 for change in plan:
                     _record(tx, change, now=self._now())
+                mark_followed(tx, seen=snapshot.taken_at, now=self._now())
             self.last = snapshot.taken_at
             return plan
 

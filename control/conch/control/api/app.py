@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,7 +14,18 @@ from fastapi import APIRouter, Depends, FastAPI
 from ..plane import ControlPlane
 from ..predicting import Predictor
 from ..reading import Overview, Reading
-from . import builds, deployments, health, jobs, models, platform, predictions, releases
+from . import (
+    builds,
+    deployments,
+    health,
+    hooks,
+    jobs,
+    mlflow,
+    models,
+    platform,
+    predictions,
+    releases,
+)
 from .describing import describe
 from .problems import UnauthorizedError, documented, handle_problems
 from .services import Services, require_administrator
@@ -50,12 +62,13 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
     )
     app.include_router(health.router)
     app.include_router(predictions.router)
+    app.include_router(hooks.router)
     closed = APIRouter(
         prefix="/v1",
         dependencies=[Depends(require_administrator)],
         responses=documented(UnauthorizedError),
     )
-    for part in (models, builds, deployments, releases, jobs, platform):
+    for part in (models, builds, deployments, releases, jobs, platform, mlflow):
         closed.include_router(part.router)
     app.include_router(closed)
     handle_problems(app)
@@ -79,4 +92,5 @@ def _services(plane: ControlPlane, *, key: str, http: httpx.Client) -> Services:
         ),
         predictor=Predictor(database=plane.database, http=http),
         key=key,
+        hook_places=asyncio.Semaphore(hooks.AT_ONCE),
     )

@@ -26,11 +26,17 @@ from conch.local import (
 from ..leading import NotLeaderError
 from ..predicting import InferenceUnavailableError, PredictionFailedError
 from ..reading import NotReadyError
+from ..receiving import HooksBusyError
 from ..registry import (
+    DeliveryError,
+    ForgedDeliveryError,
+    MissingHeaderError,
     ModelFileError,
+    OversizedDeliveryError,
     RegistryRefusedError,
     RegistryUnavailableError,
     ServingTagError,
+    StaleDeliveryError,
 )
 from ..state import DatabaseUnavailableError
 
@@ -70,6 +76,11 @@ STATUSES: Final[Mapping[type[ConchError], HTTPStatus]] = {
     ModelFileError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ServingTagError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    DeliveryError: HTTPStatus.BAD_REQUEST,
+    ForgedDeliveryError: HTTPStatus.UNAUTHORIZED,
+    MissingHeaderError: HTTPStatus.UNAUTHORIZED,
+    StaleDeliveryError: HTTPStatus.UNAUTHORIZED,
+    OversizedDeliveryError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     NotFoundError: HTTPStatus.NOT_FOUND,
     ConflictError: HTTPStatus.CONFLICT,
     PredictionFailedError: HTTPStatus.BAD_GATEWAY,
@@ -77,6 +88,7 @@ STATUSES: Final[Mapping[type[ConchError], HTTPStatus]] = {
     RoutesRejectedError: HTTPStatus.BAD_GATEWAY,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     GatewayUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    HooksBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     InferenceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotLeaderError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -187,6 +199,8 @@ def _response(request: Request, error: ConchError) -> JSONResponse:
         headers["retry-after"] = str(_RETRY_AFTER_S)
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = 'Bearer realm="conch"'
+    if isinstance(error, OversizedDeliveryError):
+        headers["connection"] = "close"  # else the server would read the rest and drop it
     return JSONResponse(
         problem.model_dump(), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
@@ -24,6 +25,7 @@ class Services:
 
     Attributes:
         key: The administrator key.
+        hook_places: One for each webhook delivery that may be taken at the same time.
     """
 
     plane: ControlPlane
@@ -31,6 +33,7 @@ class Services:
     overview: Overview
     predictor: Predictor
     key: str
+    hook_places: asyncio.Semaphore
 
 
 def services(request: Request) -> Services:
