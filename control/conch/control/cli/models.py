@@ -75,6 +75,30 @@ def versions(context: typer.Context, name: Name, home: Home = None, output: Outp
     answer(session, found, _versions(found))
 
 
+@app.command("wait")
+def wait(
+    context: typer.Context,
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option(help="Until this one is verified; without: until one answers.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.")] = 600.0,
+    home: Home = None,
+    output: Output = None,
+) -> None:
+    """Wait until a model answers, or until one of its versions is verified."""
+    session = session_of(context, home, output)
+    with session.client() as client, watching(name) as watch:
+        if version is None:
+            client.wait_live(name, timeout_s=timeout, watch=watch)
+            found = client.model(name)
+            text = f"{name} answers with version {found['live_version']}."
+        else:
+            found = client.wait_verified(name, version, timeout_s=timeout, watch=watch)
+            text = f"{name} version {version} is verified."
+    answer(session, found, text)
+
+
 @app.command("register")
 def register(
     context: typer.Context,
