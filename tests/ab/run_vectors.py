@@ -6,6 +6,9 @@
 A vector file is a JSON object with `family` and `cases`; a case has `id`, `inputs` and `expected`
 (see `vectors/README.md`). Each family below calls the product's own functions and compares what
 they return. Families without an entry are named and do not count. Exit code 1 on any failure.
+
+One file on purpose, so that it runs as a plain script: a short part that compares, then one small
+function per family.
 """
 
 from __future__ import annotations

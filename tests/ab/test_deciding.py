@@ -225,6 +225,28 @@ def test_goals_must_be_better_where_the_plan_asks_for_it() -> None:
     assert decide(kept, seen(stage(60_000, sales=1.0)), 2_000.0).action is Action.PROMOTE
 
 
+def test_a_guardrail_whose_events_are_good_is_harmed_by_fewer_of_them() -> None:
+    """Where higher is better, 20% fewer events are harm and 20% more are better."""
+    answered = replace(SALES, kind=Kind.GUARDRAIL)
+    plan = replace(ONE_STEP, metrics=(ERRORS, SLOW, answered))
+    fewer = decide(plan, seen(stage(20_000, sales=0.8)), 2_000.0)
+    assert fewer.action is Action.ROLL_BACK
+    assert [reason.about for reason in fewer.reasons] == ["sales"]
+    more = decide(plan, seen(stage(20_000, sales=1.2)), 2_000.0)
+    assert more.action is Action.PROMOTE
+    result = more.result("sales")
+    assert result is not None
+    assert result.verdict is Verdict.BETTER
+
+
+def test_small_harm_may_be_tolerated_when_the_plan_says_so() -> None:
+    """15% more errors, proven, roll back; with `harm_beyond` of 20% they are promoted in time."""
+    evidence = seen(stage(400_000, errors=1.15))
+    assert decide(ONE_STEP, evidence, 2_000.0).action is Action.ROLL_BACK
+    tolerant = replace(ONE_STEP, metrics=(replace(ERRORS, harm_beyond=0.2), SLOW))
+    assert decide(tolerant, evidence, 2_000.0).action is Action.PROMOTE
+
+
 def test_counting_requests_where_users_are_assigned_is_refused() -> None:
     """A rate per request under assignment per user is inconclusive and says why."""
     decision = decide(replace(ONE_STEP, assignment_unit="user"), seen(stage(20_000)), 2_000.0)

@@ -102,6 +102,8 @@ class MetricResult:
 
 
 def _power(log_value: float) -> str:
-    if abs(log_value) < 10.0:
+    """Return exp(log_value) with three digits, also where it overflows a float."""
+    if abs(log_value) < 600.0:
         return f"{math.exp(log_value):.3g}"
-    return f"1e{log_value / math.log(10.0):+.1f}"
+    exponent = math.floor(log_value / math.log(10.0))
+    return f"{math.exp(log_value - exponent * math.log(10.0)):.3g}e{exponent:+d}"
