@@ -119,6 +119,10 @@ class Client:
         """Have the registry looked at now; with `wait`, return what changed."""
         return self._object("POST", "/v1/sweep", params={"wait": wait})
 
+    def mlflow(self) -> Json:
+        """Return how MLflow is followed, and which webhooks came from it."""
+        return self._object("GET", "/v1/mlflow")
+
     # --- models
 
     def models(self, *, tags: Sequence[str] = (), metrics: Sequence[str] = ()) -> list[Json]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import builds, jobs, models, platform, releases, runtime
+from . import builds, jobs, mlflow, models, platform, releases, runtime
 from .exits import Exit, exit_of
 from .logs import logs
 from .predicting import predict
@@ -57,6 +57,7 @@ for name, group in {
     "builds": builds.app,
     "release": releases.app,
     "jobs": jobs.app,
+    "mlflow": mlflow.app,
     "runtime": runtime.app,
 }.items():
     app.add_typer(group, name=name)

@@ -61,7 +61,7 @@ from .sweeping import (
     diff,
     foreign,
 )
-from .webhooks import WebhookAction, WebhookClient, ensure_webhook
+from .webhooks import WebhookAction, WebhookClient, WebhookSeen, ensure_webhook, find_webhook
 
 __all__ = [
     "EVENTS",
@@ -108,8 +108,10 @@ __all__ = [
     "VersionNotFoundError",
     "WebhookAction",
     "WebhookClient",
+    "WebhookSeen",
     "diff",
     "ensure_webhook",
+    "find_webhook",
     "foreign",
     "hint_of",
     "sign",

@@ -28,7 +28,7 @@ from .registered import (
     RegistrySnapshot,
 )
 from .uploading import upload
-from .webhooks import WebhookAction, ensure_webhook
+from .webhooks import WebhookAction, WebhookSeen, ensure_webhook, find_webhook
 
 _PROMPT_TAG: Final = "mlflow.prompt.is_prompt"
 _LOGGED_MODEL: Final = "models:/m-"
@@ -188,6 +188,19 @@ class MlflowRegistry:
                 return ensure_webhook(self._client(), url, secret, events)
         except RegistryRefusedError as error:
             raise RegistryRefusedError(error.message, hint=_ADDRESS_HINT) from error
+        except RegistryUnavailableError as error:
+            raise RegistryUnavailableError(error.message, hint=_KEY_HINT) from error
+
+    def webhook(self, url: str, secret: str, events: Iterable[str] = EVENTS) -> WebhookSeen | None:
+        """Return the webhook that `ensure_webhook` would keep; None where there is none.
+
+        Raises:
+            RegistryRefusedError: conch may not ask.
+            RegistryUnavailableError: The server is away, or cannot read the webhooks it has.
+        """
+        try:
+            with speaking_to(self._uri, "list webhooks"):
+                return find_webhook(self._client(), url, secret, events)
         except RegistryUnavailableError as error:
             raise RegistryUnavailableError(error.message, hint=_KEY_HINT) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -19,6 +20,20 @@ class WebhookAction(StrEnum):
     CREATED = "created"
     REPAIRED = "repaired"
     KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSeen:
+    """A webhook as MLflow shows it.
+
+    Attributes:
+        differences: What `ensure_webhook` would put right, in words; empty where all is in order.
+    """
+
+    name: str
+    url: str
+    events: tuple[str, ...]
+    differences: tuple[str, ...]
 
 
 class WebhookClient(Protocol):
@@ -57,20 +72,14 @@ def ensure_webhook(
             hint="Make one with: openssl rand -hex 32.",
         )
     wanted = sorted(set(events))
-    description = f"Tells conch where to look. Secret {_fingerprint(secret)}."
+    description = _description(secret)
     found = _find(client, url)
     if found is None:
         client.create_webhook(
             name=NAME, url=url, events=wanted, description=description, secret=secret
         )
         return WebhookAction.CREATED
-    same = (
-        found.url == url
-        and found.description == description
-        and sorted(str(event) for event in found.events) == wanted
-        and str(found.status) == "ACTIVE"
-    )
-    if same:
+    if not _differences(found, url=url, secret=secret, events=wanted):
         return WebhookAction.KEPT
     client.update_webhook(
         found.webhook_id,
@@ -82,6 +91,37 @@ def ensure_webhook(
         status="ACTIVE",
     )
     return WebhookAction.REPAIRED
+
+
+def find_webhook(
+    client: WebhookClient, url: str, secret: str, events: Iterable[str]
+) -> WebhookSeen | None:
+    """Return the webhook that `ensure_webhook` would keep, as it is; None where there is none."""
+    found = _find(client, url)
+    if found is None:
+        return None
+    return WebhookSeen(
+        name=found.name,
+        url=found.url,
+        events=tuple(sorted(str(event) for event in found.events)),
+        differences=_differences(found, url=url, secret=secret, events=sorted(set(events))),
+    )
+
+
+def _differences(found: Any, *, url: str, secret: str, events: list[str]) -> tuple[str, ...]:
+    checks = {
+        f"it calls {found.url}": found.url == url,
+        "its secret is another, or its description was changed": (
+            found.description == _description(secret)
+        ),
+        "its events are others": sorted(str(event) for event in found.events) == events,
+        f"it is {str(found.status).lower()}": str(found.status) == "ACTIVE",
+    }
+    return tuple(words for words, same in checks.items() if not same)
+
+
+def _description(secret: str) -> str:
+    return f"Tells conch where to look. Secret {_fingerprint(secret)}."
 
 
 def _find(client: WebhookClient, url: str) -> Any | None:
