@@ -198,11 +198,13 @@ class BuildJob:
         )
         if version.identity == build.identity:
             facts = {} if fetched is None else _facts(fetched)
+            spec = spec_from_tags({**tx.models.get(version.model_id).tags, **version.tags})
             tx.versions.change(
                 version,
                 status=VersionStatus.VERIFIED,
                 reason=None,
                 semantic_version=semantic,
+                deployment_config=spec.as_dict(),
                 **facts,
             )
         return kept
