@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +18,7 @@ import torch
 from conch.core import DYNAMIC, DType
 from conch.model_repo_builder import (
     BuildRequest,
+    CorruptArtefactError,
     MissingSignatureError,
     PickledModelError,
     UnsupportedGraphError,
@@ -172,6 +178,37 @@ def test_a_pickled_model_is_refused(
     )
     with pytest.raises(PickledModelError, match="pt2"):
         build(request_for(path))
+
+
+class _Payload:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_hidden_in_a_program_is_not_run(
+    mlp: Path, tmp_path: Path, request_for: Requests
+) -> None:
+    """PyTorch's own loader would run it: it falls back to unrestricted unpickling by itself."""
+    mark, copy = tmp_path / "ran", tmp_path / "copy"
+    shutil.copytree(mlp, copy)
+    poison = io.BytesIO()
+    torch.save((_Payload(mark),), poison)
+    with (
+        zipfile.ZipFile(mlp / "data" / "model.pt2") as before,
+        zipfile.ZipFile(copy / "data" / "model.pt2", "w", zipfile.ZIP_STORED) as after,
+    ):
+        for name in before.namelist():
+            sample = name.endswith("sample_inputs/model.pt")
+            after.writestr(name, poison.getvalue() if sample else before.read(name))
+    with pytest.raises((PickledModelError, CorruptArtefactError)):
+        build(request_for(copy))
+    assert not mark.exists()
+    with contextlib.suppress(Exception):
+        torch.export.load(copy / "data" / "model.pt2")
+    assert mark.exists(), "the archive is not poisonous: the test is void"
 
 
 def test_a_model_without_signature_is_refused(

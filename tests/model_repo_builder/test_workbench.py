@@ -32,6 +32,7 @@ Requests = Callable[..., BuildRequest]
 LOADERS = textwrap.dedent(
     """
     import os, signal, sys, time
+    from conch.model_repo_builder.onnx_models import load_onnx
 
     def crash(model):
         print("the library says goodbye", file=sys.stderr, flush=True)
@@ -59,13 +60,14 @@ LOADERS = textwrap.dedent(
         raise RuntimeError("a bug of a framework")
 
     LOADERS = {f.__name__: f for f in (crash, segfault, hang, eat, child, bug)}
+    LOADERS["onnx"] = load_onnx  # without pytorch, so that a fresh worker is there at once
     """
 )
 
 
 @pytest.fixture(scope="module")
 def rough(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
-    """A workbench with flavours that misbehave."""
+    """A workbench with flavours that misbehave, and ONNX."""
     folder = tmp_path_factory.mktemp("rough")
     (folder / "rough_loaders.py").write_text(LOADERS)
     before = os.environ.get("PYTHONPATH")
@@ -214,6 +216,7 @@ def test_a_caller_that_raises_ends_its_build(
     assert rough.build(request_for(linear)).flavour == "onnx"
 
 
+@pytest.mark.usefixtures("rough")  # whose loaders are importable
 def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     """A parent that gets SIGKILL leaves no process behind."""
     script = textwrap.dedent(
@@ -221,7 +224,7 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
         import time
         from pathlib import Path
         from conch.model_repo_builder import Workbench
-        bench = Workbench(log_dir=Path({str(tmp_path)!r}))
+        bench = Workbench(log_dir=Path({str(tmp_path)!r}), loaders="rough_loaders:LOADERS")
         bench.warm()
         print("ready", flush=True)
         time.sleep(600)
@@ -239,11 +242,12 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     assert not alive
 
 
+@pytest.mark.usefixtures("rough")
 def test_a_closed_workbench_builds_nothing(
     tmp_path: Path, linear: Path, request_for: Requests
 ) -> None:
     """Closing is final, may be repeated, and ends the worker."""
-    bench = Workbench(log_dir=tmp_path)
+    bench = Workbench(log_dir=tmp_path, loaders="rough_loaders:LOADERS")
     before = set(psutil.Process().children())
     bench.warm()
     started = set(psutil.Process().children()) - before

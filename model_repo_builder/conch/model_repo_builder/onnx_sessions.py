@@ -41,7 +41,7 @@ class OnnxSession:
             raise UnsupportedGraphError(
                 f"ONNX Runtime {onnxruntime.__version__} does not load the graph: "
                 f"{str(error).splitlines()[0][:500]}",
-                hint="Custom operators cannot be served.",
+                hint="It lacks the operator, or has it for float32 only.",
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._inputs = [value.name for value in self._session.get_inputs()]

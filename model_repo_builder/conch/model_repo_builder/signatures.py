@@ -100,9 +100,10 @@ def _compared(side: str, declared: DeclaredTensor, port: Port) -> list[str]:
                     "takes any size."
                 )
         elif said == DYNAMIC:
+            advice = " Log the model with an example of two rows or more." if place == 0 else ""
             notes.append(
                 f"MLflow's signature says any size for dimension {place} of {what}; the graph "
-                f"takes {size} only. Log the model with an example of two rows or more."
+                f"has {size} only.{advice}"
             )
         elif said != size:
             raise _mismatch(f"dimension {place} of {what} is {said} there and {size} in the graph")

@@ -38,7 +38,8 @@ class Workbench:
 
     Args:
         log_dir: Where `builder.log` is written: what the frameworks print.
-        loaders: `module:mapping` of further flavours' loaders by flavour; see `loading`.
+        loaders: `module:mapping` of loaders by flavour, importable by the worker, to use instead
+            of the built-in ones; see `loading`.
     """
 
     def __init__(self, *, log_dir: Path, loaders: str = "") -> None:

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from conch.core import ConchError
 
+from . import pytorch_models
 from .building import build
 from .errors import BuildError
 from .loading import LOADERS, Loader
@@ -37,10 +38,10 @@ def main() -> None:
     faulthandler.enable()
     say = _take_over_stdout()
     parser = argparse.ArgumentParser(prog="python -m conch.model_repo_builder.worker")
-    parser.add_argument("--loaders", default="", help="module:mapping of further loaders")
+    parser.add_argument("--loaders", default="", help="module:mapping to use instead")
     loaders = _loaders(parser.parse_args().loaders)
     requests = _requests(sys.stdin.buffer)
-    say({"ready": {"torch": warm()}})
+    say({"ready": {"torch": pytorch_models.FLAVOUR in loaders and warm()}})
     while True:
         _serve(requests.get(), say, loaders)
 
@@ -97,7 +98,8 @@ def _loaders(named: str) -> Mapping[str, Loader]:
     if not named:
         return LOADERS
     module, _, attribute = named.partition(":")
-    return {**LOADERS, **getattr(importlib.import_module(module), attribute)}
+    loaders: Mapping[str, Loader] = getattr(importlib.import_module(module), attribute)
+    return loaders
 
 
 if __name__ == "__main__":

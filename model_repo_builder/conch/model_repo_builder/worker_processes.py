@@ -25,7 +25,7 @@ class WorkerProcess:
 
     Args:
         log: The file that its standard error is appended to.
-        loaders: `module:mapping` of further loaders; empty for none.
+        loaders: `module:mapping` of loaders to use instead of the built-in ones; empty for those.
     """
 
     def __init__(self, log: Path, *, loaders: str = "") -> None:
