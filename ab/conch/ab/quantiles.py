@@ -229,8 +229,11 @@ class _ArmEvidence:
 
         self._at_share = at_share
         self._lowest = _minimiser(at_share, 0.0, 1.0)
-        self.start = float(data[min(n, max(1, math.ceil(self._lowest * n))) - 1])
-        self.end = float(data[min(n, math.floor(self._lowest * n) + 1) - 1])
+        rank = self._lowest * n
+        if abs(rank - round(rank)) < 1e-6:  # exactly between two order statistics
+            rank = round(rank)
+        self.start = float(data[min(n, max(1, math.ceil(rank))) - 1])
+        self.end = float(data[min(n, math.floor(rank) + 1) - 1])
 
     def log_e(self, x: float) -> float:
         n = self.data.size
