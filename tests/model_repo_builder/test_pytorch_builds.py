@@ -6,6 +6,8 @@ import contextlib
 import io
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +180,25 @@ def test_a_pickled_model_is_refused(
     )
     with pytest.raises(PickledModelError, match="pt2"):
         build(request_for(path))
+
+
+def test_without_pytorch_the_extra_is_named(mlp: Path) -> None:
+    """The core install converts ONNX only; the error says what to install."""
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from conch.model_repo_builder import FrameworkMissingError\n"
+        "from conch.model_repo_builder.loading import load_source\n"
+        "from conch.model_repo_builder.mlflow_models import read_mlflow_model\n"
+        "try:\n"
+        "    load_source(read_mlflow_model(Path(sys.argv[1])))\n"
+        "except FrameworkMissingError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(mlp)], capture_output=True, text=True, check=True
+    )
+    assert "conch[torch]" in done.stdout
 
 
 class _Payload:
