@@ -125,7 +125,7 @@ def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
         )
         plane.start()
         stack.callback(plane.stop)
-        stack.enter_context(_served(create_app(plane, key=key), listener))
+        stack.enter_context(served(create_app(plane, key=key), listener))
         client = stack.enter_context(Client(settings.control_url, key=key))
         yield MemoryPlatform(
             plane=plane,
@@ -140,7 +140,7 @@ def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
 
 
 @contextmanager
-def _served(app: Any, listener: socket.socket) -> Iterator[None]:
+def served(app: Any, listener: socket.socket) -> Iterator[None]:
     """Run an app in a thread; requests that come before it is up wait in the listener's queue."""
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)

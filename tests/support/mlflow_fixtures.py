@@ -52,6 +52,11 @@ class MlflowServer:
 
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
+    @property
+    def log(self) -> str:
+        """What the server has said so far."""
+        return (self.root / "server.log").read_text()
+
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
@@ -62,13 +67,18 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 
 @contextmanager
 def running_mlflow(
-    root: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
+    root: Path,
+    *,
+    port: int | None = None,
+    workers: int = 1,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[MlflowServer]:
     """Run a tracking server in a process group of its own, which ends with the block.
 
     Args:
         root: The folder for its database, artifacts and log; used again, they are kept.
         port: None for any that is free.
+        workers: Server processes.
         environment: Variables over those that tests usually set.
     """
     port = port or free_port()
@@ -77,7 +87,7 @@ def running_mlflow(
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"),
         *("--artifacts-destination", str(root / "artifacts"), "--serve-artifacts"),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)),
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(
