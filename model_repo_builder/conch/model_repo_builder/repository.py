@@ -64,7 +64,7 @@ def write_portable(
     source.write_bytes(_TEMPLATE.read_bytes())
     _compile(source)
     tensors = _warmup_tensors(home / WARMUP_FOLDER, signature, spec, warm_with)
-    sizes = sorted({1, max(1, spec.max_batch_size)})
+    sizes = sorted({1, *spec.preferred_batch_sizes, max(1, spec.max_batch_size)})
     config = portable_onnx(
         model=model,
         ordinal=ordinal,
