@@ -39,7 +39,7 @@ def logs(
         for line in last:
             _print(session, one, line, alone=name is not None)
     if follow:
-        for one, line in _follow(files, ends):
+        for one, line in following(files, ends):
             _print(session, one, line, alone=name is not None)
 
 
@@ -57,7 +57,7 @@ def _tail(path: Path, lines: int) -> tuple[list[str], int]:
         return [line.decode(errors="replace").rstrip("\n") for line in last], file.tell()
 
 
-def _follow(files: dict[str, Path], ends: dict[str, int]) -> Iterator[tuple[str, str]]:
+def following(files: dict[str, Path], ends: dict[str, int]) -> Iterator[tuple[str, str]]:
     """Yield whole lines as they are written, until a person interrupts."""
     while True:
         for name, path in files.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .sessions import Format, Session
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from conch.core import ConchError
+
+_WIDE: Final = 4096
+"""Columns of an output that is not a terminal."""
 
 
 def answer(
@@ -30,7 +33,8 @@ def answer(
         return
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # What is read by a program is not folded to a terminal's width.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     for one in shown:
         console.print(one() if callable(one) else one, markup=False)
 
