@@ -59,13 +59,13 @@ def test_the_receiver_was_down(
     port = free_port()
     with running_mlflow_plane(tmp_path / "home", server.uri, port=port) as plane:
         _subscribe(plane, server)
-        registry = plane.registry
+        registry, url = plane.registry, plane.plane.settings.webhook_url
     version = registry.register_path(name, model)
-    gave_up = f"port={port}): Max retries exceeded"
+    gave_up = f"Failed to send webhook to {url} for event model_version.created"
     until(lambda: gave_up in server.log, timeout_s=60)
     with running_mlflow_plane(tmp_path / "home", server.uri, port=port) as plane:
         until(lambda: plane.takes_up(name, version.number))
-        assert not _delivered(plane, name)
+        assert "model_version.created" not in {one.event for one in _delivered(plane, name)}
 
 
 def test_the_cache_held_no_webhook(model: Path, name: str, tmp_path: Path) -> None:
@@ -114,7 +114,8 @@ def test_the_client_wrote_to_the_database(
     direct = MlflowClient(tracking_uri=url, registry_uri=url)
     with running_mlflow_plane(tmp_path / "home", server.uri) as plane:
         _subscribe(plane, server)
-        source = plane.registry.register_path(f"{name}-source", model).source
+        logged = plane.registry.register_path(f"{name}-source", model).model_id
+        source = server.client.get_logged_model(logged).artifact_location
         direct.create_registered_model(name)
         version = direct.create_model_version(name, source)
         server.client.create_registered_model(f"{name}-after")
