@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from platform_fixtures import A, B, LocalPlatform, Traffic, all_to, running_platform, until
 
@@ -110,6 +112,17 @@ def test_routes_are_not_set_while_the_gateway_is_down(
         target.set_routes([])
     assert target.observe().routes == {}
     assert [one.state for one in target.observe().servers] == [ServerState.STOPPED] * 2
+
+
+def test_a_removed_home_ends_everything(tmp_path: Path, serving_runtime: Runtime) -> None:
+    """Nothing goes on running for a folder that is not there any more."""
+    home, settings = tmp_path / "home", LocalSettings(inference_port=0, slots={"a": 1})
+    with running_platform(home, serving_runtime, settings) as platform:
+        supervisor = running(home)
+        assert supervisor is not None
+        shutil.rmtree(home)
+        until(lambda: platform.processes() == [])
+        until(lambda: _has_ended(supervisor))
 
 
 def test_a_port_in_use_is_waited_for(tmp_path: Path, serving_runtime: Runtime) -> None:
@@ -241,6 +254,13 @@ def _others(platform: LocalPlatform) -> list[Path]:
     mine = shared_memory_prefix(Home(platform.home), "")[: len("conch_01234567_")]
     found = Path("/dev/shm").glob("conch_*_triton-*")
     return [path for path in found if not path.name.startswith(mine)]
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _restarted(platform: LocalPlatform, slot: str, replica: int) -> bool:

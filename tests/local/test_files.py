@@ -29,10 +29,10 @@ from conch.local.atomic_files import read_json, try_lock, write_json
 from conch.local.commands import wanted
 from conch.local.deciding import Crashes
 from conch.local.desired import Desired, DesiredLoad, LoadInProgress
+from conch.local.identities import Identity
 from conch.local.instances import Instance, Kind, Phase, Refusal
 from conch.local.observed import Observed, read_observed, write_observed
 from conch.local.ports import allocate, is_free
-from conch.local.processes import Identity
 
 A = SlotName("a")
 RUNTIME = Runtime(root=Path("/runtime"), library_directory=Path("/lib"))
@@ -92,13 +92,13 @@ def test_observed_state_survives_its_file(tmp_path: Path) -> None:
         slot=A,
         phase=Phase.READY,
         pid=4,
-        started=1.5,
+        started="15@boot",
         ports={"http": 1, "grpc": 2, "metrics": 3},
         asserted={"m": 1},
         refused={"n": Refusal(ordinal=2, reason="no", at=3.0)},
     )
     observed = Observed(
-        supervisor=Identity(pid=1, started=2.0),
+        supervisor=Identity(pid=1, started="20@boot"),
         instances={instance.name: instance},
         crashes=Crashes(counts={"b": 1}, reasons={}),
         inference_port=8080,

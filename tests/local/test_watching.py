@@ -15,13 +15,15 @@ from platform_fixtures import running_platform, until
 from conch.local import (
     DesiredFile,
     Home,
+    Identity,
     LocalSettings,
     Runtime,
     ServiceSpec,
+    identify,
     read_observed,
     wait_until_ready,
 )
-from conch.local.processes import Identity, Processes
+from conch.local.processes import Processes
 
 SLEEPER = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
 PARENT = [
@@ -64,10 +66,11 @@ def test_a_successor_recognises_processes_by_number_and_start(tmp_path: Path) ->
     try:
         second = Processes(tmp_path)
         assert second.exit_reason(identity) is None
-        reused = Identity(pid=identity.pid, started=identity.started - 5)
+        reused = Identity(pid=identity.pid, started=f"1{identity.started}")
         assert second.exit_reason(reused) is not None
         assert Processes(tmp_path / "other").exit_reason(identity) is not None
-        ourselves = Identity(pid=os.getpid(), started=psutil.Process().create_time())
+        ourselves = identify(os.getpid())
+        assert ourselves is not None
         assert second.exit_reason(ourselves) is not None
     finally:
         first.kill("s", identity)

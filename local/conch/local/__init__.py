@@ -20,6 +20,7 @@ from .errors import (
     SupervisorRunningError,
 )
 from .homes import Home
+from .identities import Identity, identify, runs
 from .launching import launch, running, stop, wait_until_ready
 from .observed import Observed, read_observed
 from .runtime import Runtime, RuntimeSpec, check, default_root, find, install, require
@@ -32,6 +33,7 @@ __all__ = [
     "DesiredFile",
     "GatewayUnavailableError",
     "Home",
+    "Identity",
     "InferenceFailedError",
     "LoadFailedError",
     "LocalSettings",
@@ -49,11 +51,13 @@ __all__ = [
     "check",
     "default_root",
     "find",
+    "identify",
     "install",
     "launch",
     "read_observed",
     "require",
     "running",
+    "runs",
     "stop",
     "wait_until_ready",
 ]

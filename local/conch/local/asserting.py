@@ -41,7 +41,7 @@ class Assertion:
         self._home = home
         self._slot = slot
         self._address = address
-        self._loads = tuple(loads)
+        self.loads = tuple(loads)
         self._unloads = tuple(unloads)
         self._clock = clock
         self.current: DesiredLoad | None = None
@@ -54,7 +54,7 @@ class Assertion:
         asserted: dict[str, int] = {}
         refused: dict[str, Refusal] = {}
         with TritonServer(self._address) as server:
-            for load in self._loads:
+            for load in self.loads:
                 try:
                     if self._assert(server, load):
                         asserted[load.model] = load.ordinal

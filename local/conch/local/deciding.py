@@ -209,7 +209,7 @@ def _ended(one: Instance, spec: Instance | None, seen: Seen, *, now: float) -> _
         phase=Phase.WAITING,
         since=now,
         pid=None,
-        started=0.0,
+        started="",
         restarts=one.restarts + (not told),
         failures=failures,
         retry_at=now + delay,

@@ -63,7 +63,7 @@ class Instance:
         phase: Where it is in its life.
         since: When it entered the phase, in seconds since the epoch.
         pid: Its process; None while there is none.
-        started: When the kernel says that the process began; tells a reused pid from ours.
+        started: When it began, as `identities.Identity` has it; tells a reused pid from ours.
         ports: Loopback ports by protocol; kept across restarts.
         restarts: How often it was started again after it ended by itself.
         failures: Ends in a row without a minute of being ready between them.
@@ -82,7 +82,7 @@ class Instance:
     phase: Phase = Phase.WAITING
     since: float = 0.0
     pid: int | None = None
-    started: float = 0.0
+    started: str = ""
     ports: Mapping[str, int] = field(default_factory=dict)
     restarts: int = 0
     failures: int = 0

@@ -17,11 +17,11 @@ from .desired import Desired, DesiredFile
 from .errors import SupervisorMissingError
 from .gateways import Gateway
 from .homes import Home
+from .identities import runs
 from .instances import Phase
 from .observed import Observed, read_observed
 
 _POLL_S: Final = 0.03
-_SAME_START_S: Final = 0.02
 
 
 def launch(home: Path, *, timeout_s: float = 10.0) -> int:
@@ -68,14 +68,7 @@ def running(home: Path) -> int | None:
     observed = read_observed(place)
     if observed is None or not place.lock.exists():
         return None
-    identity = observed.supervisor
-    try:
-        process = psutil.Process(identity.pid)
-        same = abs(process.create_time() - identity.started) < _SAME_START_S
-        alive = same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return identity.pid if alive else None
+    return observed.supervisor.pid if runs(observed.supervisor) else None
 
 
 def wait_until_ready(

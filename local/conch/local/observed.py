@@ -12,8 +12,8 @@ from .atomic_files import read_json, write_json
 from .deciding import Crashes
 from .envoy import Endpoint
 from .homes import Home
+from .identities import Identity
 from .instances import Instance, Phase
-from .processes import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

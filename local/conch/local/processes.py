@@ -10,24 +10,16 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+from .identities import Identity, identify, runs
+
 _HOME: Final = "CONCH_SUPERVISED_HOME"
 _NAME: Final = "CONCH_SUPERVISED_NAME"
-_SAME_START_S: Final = 0.02
 _SHARED_MEMORY: Final = Path("/dev/shm")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """A process beyond doubt: its number, and when the kernel says that it began."""
-
-    pid: int
-    started: float
 
 
 class Processes:
@@ -67,7 +59,9 @@ class Processes:
                 start_new_session=True,
             )
         self._children[child.pid] = child
-        return Identity(pid=child.pid, started=psutil.Process(child.pid).create_time())
+        identity = identify(child.pid)
+        assert identity is not None, "a child keeps its number until it is waited for"
+        return identity
 
     def exit_reason(self, identity: Identity) -> str | None:
         """Return how a process ended; None while it runs."""
@@ -112,14 +106,10 @@ class Processes:
 
     def _is_ours(self, identity: Identity) -> bool:
         try:
-            process = psutil.Process(identity.pid)
-            return (
-                abs(process.create_time() - identity.started) < _SAME_START_S
-                and process.status() != psutil.STATUS_ZOMBIE
-                and process.environ().get(_HOME) == self._home
-            )
+            marked = psutil.Process(identity.pid).environ().get(_HOME) == self._home
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
+        return marked and runs(identity)
 
 
 def clear_shared_memory(prefix: str) -> None:

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -19,33 +20,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from conch.core import ConchError, SlotName
 
 from . import commands
-from .asserting import Assertion
 from .atomic_files import try_lock
 from .deciding import Assert, DrainGateway, Effect, End, Plan, Start, Sweep, decide
 from .deciding import Crashes as CrashCounts
-from .desired import DesiredFile, DesiredLoad
+from .desired import DesiredFile
 from .envoy import Endpoint, EnvoyAdmin
 from .errors import SupervisorRunningError
 from .gateways import Gateway
 from .homes import Home
-from .instances import AssertionResult, Instance, Kind, Phase, Refusal, Seen
+from .identities import Identity, identify
+from .instances import Instance, Phase
 from .log_rotating import rotate
 from .observed import Observed, read_observed, write_observed
+from .observing import Observer, identity_of
 from .ports import allocate
-from .probing import ready
-from .processes import Identity, Processes, clear_shared_memory
+from .processes import Processes, clear_shared_memory
 from .repositories import tidy
 from .settings import LocalSettings
 
 _BUSY_TICK_S: Final = 0.05
 _IDLE_TICK_S: Final = 0.25
-_PROBE_PERIOD_S: Final = 1.0
 _ROTATE_PERIOD_S: Final = 5.0
+_AFTER_FAILURE_S: Final = 1.0
+_LONGEST_STOP_S: Final = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -65,22 +65,22 @@ class Supervisor:
         self._desired = self._file.require()
         self._desired_stamp: tuple[int, int, int] | None = None
         self._processes = Processes(home.root)
+        self._observer = Observer(home=home, processes=self._processes, clock=clock)
         self._gateway = Gateway(home)
         self._instances: dict[str, Instance] = {}
         self._crashes = CrashCounts(counts={}, reasons={})
         self._port: int | None = None
-        self._assertions: dict[str, tuple[Assertion, asyncio.Task[AssertionResult]]] = {}
-        self._suspects: dict[str, DesiredLoad] = {}
-        self._probed: dict[str, float] = {}
         self._configured: LocalSettings | None = None
         self._written: dict[str, Any] | None = None
         self._rotated = 0.0
         self._stopping = False
+        self._stop_by = math.inf
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
         """Drain and end everything, then return from `run`."""
         self._stopping = True
+        self._stop_by = self._clock() + _LONGEST_STOP_S
         self._wake.set()
 
     def hint(self) -> None:
@@ -91,16 +91,29 @@ class Supervisor:
         """Take over what runs, then keep it as desired until told to stop; then end it."""
         self._adopt()
         while True:
-            self._read_desired()
-            self._configure_gateway()
-            plan = await self._round()
+            try:
+                plan = await self._round()
+            except Exception:  # a full disk, say: what runs must stay watched
+                log.exception("a round failed; the next one follows")
+                if self._beyond_hope():
+                    log.error("ending everything at once")
+                    self._processes.sweep(lambda name, pid: True)
+                    break
+                await asyncio.sleep(_AFTER_FAILURE_S)
+                continue
             if self._stopping and not plan.instances:
                 break
             await self._pause(plan)
 
+    def _beyond_hope(self) -> bool:
+        """Tell whether rounds cannot succeed again: the home was removed, or stopping fails."""
+        return not self._home.root.exists() or self._clock() > self._stop_by
+
     async def _round(self) -> Plan:
+        self._read_desired()
+        self._configure_gateway()
         wanted = commands.wanted(self._desired, self._home)
-        seen = await self._observe()
+        seen = await self._observer.look(self._instances, self._desired)
         plan = decide(
             desired=self._desired,
             wanted=wanted,
@@ -143,7 +156,7 @@ class Supervisor:
             self._crashes, self._port = before.crashes, before.inference_port
             for name, instance in before.instances.items():
                 phase = Phase.STARTING if instance.phase is Phase.LOADING else instance.phase
-                identity = _identity(instance)
+                identity = identity_of(instance)
                 if identity is None and phase is not Phase.WAITING:
                     continue
                 alive = identity is not None and self._processes.exit_reason(identity) is None
@@ -190,59 +203,6 @@ class Supervisor:
         kept = {} if self._port is None else {"inference": self._port}
         return self._allocate(("inference",), kept)["inference"]
 
-    async def _observe(self) -> dict[str, Seen]:
-        names = list(self._instances)
-        found = await asyncio.gather(*(self._look(self._instances[name]) for name in names))
-        return dict(zip(names, found, strict=True))
-
-    async def _look(self, one: Instance) -> Seen:
-        assertion = None
-        running = self._assertions.get(one.name)
-        if running is not None:
-            if (current := running[0].current) is not None:
-                self._suspects[one.name] = current
-            else:
-                self._suspects.pop(one.name, None)
-            if running[1].done():
-                assertion = _outcome(running[1], self._clock())
-                del self._assertions[one.name]
-                running = None
-        identity = _identity(one)
-        if identity is None:
-            return Seen(exit=one.last_exit)
-        if (reason := self._processes.exit_reason(identity)) is not None:
-            suspect = self._suspects.pop(one.name, None)
-            return Seen(exit=reason, culprit=self._being_loaded(one) or suspect)
-        return Seen(
-            alive=True,
-            ready=await self._probe(one),
-            idle=one.phase is Phase.DRAINING and one.kind is Kind.ENVOY and self._idle(),
-            asserting=running is not None,
-            assertion=assertion,
-        )
-
-    async def _probe(self, one: Instance) -> bool | None:
-        now = self._clock()
-        due = self._probed.get(one.name, 0.0) + _PROBE_PERIOD_S <= now
-        if one.phase is not Phase.STARTING and not (one.phase is Phase.READY and due):
-            return None
-        self._probed[one.name] = now
-        return await ready(one, self._desired, self._home)
-
-    def _being_loaded(self, one: Instance) -> DesiredLoad | None:
-        """Return the build that the target was loading into a server."""
-        if one.slot is None:
-            return None
-        desired = self._file.read() or self._desired
-        progress = desired.loading.get(one.slot)
-        return progress.load if progress is not None and progress.pid == one.pid else None
-
-    def _idle(self) -> bool:
-        try:
-            return EnvoyAdmin(self._home.envoy).active_requests() == 0
-        except ConchError:
-            return True
-
     def _publish_endpoints(self) -> None:
         nobody: dict[SlotName, list[Endpoint]] = {
             SlotName(slot): [] for slot in self._desired.settings.slots
@@ -256,30 +216,21 @@ class Supervisor:
                 assert one is not None
                 self._instances[effect.name] = self._start(one)
             case Sweep():
-                self._assertions.pop(effect.name, None)
+                self._observer.forget(effect.name)
                 await asyncio.to_thread(self._processes.kill, effect.name, None)
                 prefix = commands.shared_memory_prefix(self._home, effect.name)
                 clear_shared_memory(prefix)
             case End(kill=kill):
-                identity = None if one is None else _identity(one)
+                identity = None if one is None else identity_of(one)
                 if kill:
                     await asyncio.to_thread(self._processes.kill, effect.name, identity)
                 elif identity is not None:
                     self._processes.terminate(identity)
             case DrainGateway():
                 await asyncio.to_thread(self._drain_gateway)
-            case Assert(loads=loads, unloads=unloads):
+            case Assert():
                 assert one is not None
-                assert one.slot is not None
-                assertion = Assertion(
-                    home=self._home,
-                    slot=one.slot,
-                    address=f"127.0.0.1:{one.ports['grpc']}",
-                    loads=loads,
-                    unloads=unloads,
-                )
-                task = asyncio.create_task(_in_thread(assertion.run))
-                self._assertions[effect.name] = (assertion, task)
+                self._observer.begin(effect, one)
 
     def _start(self, one: Instance) -> Instance:
         command = commands.command_of(one, self._desired, self._home)
@@ -317,7 +268,7 @@ class Supervisor:
             log.warning("cannot drain the gateway: %s", error)
 
     def _alive(self, one: Instance) -> bool:
-        identity = _identity(one)
+        identity = identity_of(one)
         return identity is not None and self._processes.exit_reason(identity) is None
 
     def _write(self) -> None:
@@ -337,7 +288,7 @@ class Supervisor:
 
     async def _pause(self, plan: Plan) -> None:
         steady = all(one.phase in (Phase.READY, Phase.WAITING) for one in plan.instances.values())
-        busy = not steady or bool(self._assertions) or bool(plan.effects)
+        busy = not steady or self._observer.busy or bool(plan.effects)
         tick = _BUSY_TICK_S if busy else _IDLE_TICK_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(tick):
@@ -356,26 +307,10 @@ class Supervisor:
             log.error("build %s is quarantined: %s", build, plan.crashes.reasons[build])
 
 
-def _identity(one: Instance) -> Identity | None:
-    return None if one.pid is None else Identity(pid=one.pid, started=one.started)
-
-
 def _ourselves() -> Identity:
-    return Identity(pid=os.getpid(), started=psutil.Process().create_time())
-
-
-def _outcome(task: asyncio.Task[AssertionResult], now: float) -> AssertionResult:
-    error = task.exception()
-    if error is None:
-        return task.result()
-    log.error("asserting loads failed", exc_info=error)
-    # Reported under a name that no model has, so that it is seen and the loads are tried again.
-    refusal = Refusal(ordinal=0, reason=f"{type(error).__name__}: {error}", at=now)
-    return AssertionResult(asserted={}, refused={"*": refusal})
-
-
-async def _in_thread(function: Callable[[], AssertionResult]) -> AssertionResult:
-    return await asyncio.to_thread(function)
+    identity = identify(os.getpid())
+    assert identity is not None, "this process runs"
+    return identity
 
 
 async def supervise(home: Home) -> None:
