@@ -48,7 +48,7 @@ def test_every_list_of_roots_is_complete(project: dict[str, Any]) -> None:
             for path in tool["hatch"]["build"]["targets"]["wheel"]["packages"]
         ],
         "dev-mode-dirs": tool["hatch"]["build"]["dev-mode-dirs"],
-        "mypy_path": [name for name in mypy_path if name != "support"],
+        "mypy_path": [name for name in mypy_path if name not in ("support", "benchmarks")],
         "mypy files": [n for n in tool["mypy"]["files"] if n not in ("tests", "benchmarks")],
         "pyright extraPaths": tool["pyright"]["extraPaths"],
         "pyright include": [name for name in tool["pyright"]["include"] if name != "tests"],
