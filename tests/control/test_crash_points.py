@@ -97,6 +97,12 @@ class CountedTarget:
     def observe(self) -> Any:
         return self.target.observe()
 
+    def quarantined(self) -> Mapping[str, str]:
+        return self.target.quarantined()
+
+    def scale(self, slot: SlotName, replicas: int) -> None:
+        self.target.scale(slot, replicas)
+
     def infer(self, *given: Any, **named: Any) -> Mapping[str, np.ndarray]:
         return self.target.infer(*given, **named)
 

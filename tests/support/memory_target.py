@@ -26,6 +26,7 @@ from conch.core import (
     Arm,
     BuildRef,
     DType,
+    InvalidValueError,
     LoadedModel,
     Ordinal,
     ServerState,
@@ -35,7 +36,12 @@ from conch.core import (
     TrafficSplit,
     TritonName,
 )
-from conch.local import GatewayUnavailableError, LoadFailedError, SlotNotReadyError
+from conch.local import (
+    BuildQuarantinedError,
+    GatewayUnavailableError,
+    LoadFailedError,
+    SlotNotReadyError,
+)
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -61,10 +67,11 @@ class MemoryTarget:
 
     def __init__(self, slots: Sequence[str] = ("a", "b"), *, replicas: int = 1) -> None:
         self._slots = tuple(SlotName(slot) for slot in slots)
-        self._replicas = replicas
+        self._replicas = dict.fromkeys(self._slots, replicas)
         self._held: dict[tuple[SlotName, TritonName], _Loaded] = {}
         self._routes: dict[TritonName, TrafficSplit] = {}
         self._failing: dict[tuple[TritonName, Ordinal], str] = {}
+        self._quarantined: dict[str, str] = {}
         self._lock = threading.Lock()
         self.loads: list[tuple[TritonName, Ordinal, SlotName]] = []
         self.inference_url = "http://memory.invalid"
@@ -78,6 +85,14 @@ class MemoryTarget:
     def allow_load(self, model: str, ordinal: int) -> None:
         """Let a version load again."""
         self._failing.pop((TritonName(model), Ordinal(ordinal)), None)
+
+    def quarantine(self, build_id: str, reason: str) -> None:
+        """Bar a build from now on; it is in no server any more."""
+        with self._lock:
+            self._quarantined[build_id] = reason
+            for key, held in list(self._held.items()):
+                if held.build.build_id == build_id:
+                    del self._held[key]
 
     def crash(self, slot: str) -> None:
         """Forget what a slot holds, as servers do that were started again."""
@@ -104,7 +119,7 @@ class MemoryTarget:
                         ),
                     )
                     for slot in self._slots
-                    for replica in range(self._replicas)
+                    for replica in range(self._replicas[slot])
                 ),
                 routes=dict(self._routes),
                 inference_url=self.inference_url,
@@ -113,6 +128,8 @@ class MemoryTarget:
 
     def load(self, build: BuildRef, slot: SlotName, *, timeout_s: float) -> None:
         self._known(slot)
+        if (why := self.quarantined().get(build.build_id)) is not None:
+            raise BuildQuarantinedError(f"Slot {slot!r} refused {build.model}: {why}")
         reason = self._failing.get((build.model, build.ordinal))
         if reason is not None:
             raise LoadFailedError(f"Slot {slot!r} refused {build.model}: {reason}")
@@ -140,9 +157,18 @@ class MemoryTarget:
         self._known(slot)
         with self._lock:
             held = self._held.get((slot, model))
-        if held is None or replica >= self._replicas:
+        if held is None or replica >= self._replicas[slot]:
             raise SlotNotReadyError(f"Server {replica} of slot {slot!r} does not hold {model!r}.")
         return held.run(inputs)
+
+    def quarantined(self) -> Mapping[str, str]:
+        with self._lock:
+            return dict(self._quarantined)
+
+    def scale(self, slot: SlotName, replicas: int) -> None:
+        if slot not in self._slots:
+            raise InvalidValueError(f"There is no slot {slot!r}.")
+        self._replicas[slot] = replicas
 
     def set_routes(self, splits: Sequence[TrafficSplit]) -> None:
         with self._lock:

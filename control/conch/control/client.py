@@ -119,6 +119,11 @@ class Client:
         """Have the registry looked at now; with `wait`, return what changed."""
         return self._object("POST", "/v1/sweep", params={"wait": wait})
 
+    def scale(self, replicas: int, *, slot: str = "all") -> Json:
+        """Change how many model servers a slot has, or every slot; return the wanted numbers."""
+        body = {"slot": slot, "replicas": replicas}
+        return self._object("POST", "/v1/platform/scale", json=body)
+
     def mlflow(self) -> Json:
         """Return how MLflow is followed, and which webhooks came from it."""
         return self._object("GET", "/v1/mlflow")

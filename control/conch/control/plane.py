@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -166,9 +166,7 @@ class ControlPlane:
         self._reporting = Loop("report", self._reporter.run, every_s=settings.mlflow.sweep_s)
         self._loops = [self._leading, self._reconciling, self._sweeping, self._reporting]
         if self.subscription is not None:
-            self._loops.append(
-                Loop("subscribe", self.subscription.run, every_s=_SUBSCRIBE_EVERY_S)
-            )
+            self._loops.append(Loop("subscribe", self.subscription.run, every_s=_SUBSCRIBE_EVERY_S))
 
     def start(self) -> None:
         """Migrate and start the loops; they act while this process holds the lease."""
@@ -198,6 +196,19 @@ class ControlPlane:
     def last_sweep(self) -> datetime | None:
         """When the registry was last seen whole; None before the first time."""
         return self._sweeper.last
+
+    def scale(self, slots: Sequence[SlotName], replicas: int) -> None:
+        """Change how many servers each of these slots has; returns before they are ready.
+
+        Raises:
+            InvalidValueError: There is no such slot, or the number is out of range.
+            NotLeaderError: Another process acts.
+        """
+        with self.database.begin() as tx:
+            self.leadership.prove(tx)
+        for slot in slots:
+            self.target.scale(slot, replicas)
+        self.nudge()
 
     def cancel_job(self, job_id: str) -> jobs.Job:
         """Ask for the end of a job.

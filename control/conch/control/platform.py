@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from conch.core import ConchError
 
 from . import mlflow_server
 from .keys import KEY_NAMES, ensure_key
-from .settings import Settings
+from .settings import Settings, running_settings
 
 CONTROL: Final = "control"
 MLFLOW: Final = "mlflow"
@@ -103,9 +103,18 @@ def serving_home(settings: Settings) -> Path:
 
 
 def local_settings(settings: Settings) -> local.LocalSettings:
-    """Return the local target's part of the settings."""
+    """Return the local target's part of the settings.
+
+    How many servers each slot has was perhaps changed by `conch scale` since: that stands until
+    the settings say something other than they did when the platform was last brought up.
+    """
+    slots: Mapping[str, int] = dict.fromkeys(settings.serving.slots, settings.serving.replicas)
+    before = running_settings(settings.home)
+    if before is not None and _sizes(before) == _sizes(settings):
+        desired = local.DesiredFile(local.Home(serving_home(settings))).read()
+        slots = slots if desired is None else desired.settings.slots
     return local.LocalSettings(
-        slots=dict.fromkeys(settings.serving.slots, settings.serving.replicas),
+        slots=slots,
         inference_host=settings.api.host,
         inference_port=settings.api.inference_port,
         control_address=f"{settings.api.host}:{settings.api.control_port}",
@@ -139,6 +148,15 @@ def up(
     return status(settings)
 
 
+def wait(settings: Settings, *, timeout_s: float) -> None:
+    """Wait until everything that should run is ready and the gateway sends to it.
+
+    Raises:
+        SupervisorMissingError: Something did not become ready; the message names it.
+    """
+    local.wait_until_ready(serving_home(settings), timeout_s=timeout_s)
+
+
 def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: bool = True) -> None:
     """Write what the supervisor should run, without starting it.
 
@@ -149,27 +167,55 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
     """
     runtime = local.require(runtime_root)
     own_mlflow = mlflow and settings.mlflow.uri is None
-    if own_mlflow and importlib.util.find_spec("mlflow.server") is None:
+    if own_mlflow and not mlflow_server_installed():
         raise MlflowMissingError(
             "conch was to start an MLflow server, which is not installed.",
             hint="pip install 'conch[mlflow]', or name yours: CONCH_MLFLOW__URI=http://...",
         )
     if local.running(serving_home(settings)) is None:
-        ports = [settings.api.inference_port, settings.api.control_port]
-        for port in [*ports, settings.mlflow.port] if own_mlflow else ports:
-            _check_free(settings.api.host, port)
+        for port in ports(settings, own_mlflow=own_mlflow).values():
+            check_free(settings.api.host, port)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for folder in ("logs", "builds"):
         (settings.home / folder).mkdir(exist_ok=True)
     for name in KEY_NAMES:
         ensure_key(settings.home, name)
-    settings.save()
     services = [_control(settings)]
     if own_mlflow:
         services.insert(0, _mlflow(settings))
     local.DesiredFile(local.Home(serving_home(settings))).set_up(
         settings=local_settings(settings), runtime=runtime, services=tuple(services)
     )
+    settings.save()  # after what it is compared with was written
+
+
+def ports(settings: Settings, *, own_mlflow: bool) -> dict[str, int]:
+    """Return the ports that the platform listens on, by the setting that names each."""
+    found = {
+        "api.inference_port": settings.api.inference_port,
+        "api.control_port": settings.api.control_port,
+    }
+    return found | ({"mlflow.port": settings.mlflow.port} if own_mlflow else {})
+
+
+def check_free(host: str, port: int) -> None:
+    """Check that conch could listen on a port.
+
+    Raises:
+        PortTakenError: Another program does; the message names it where that can be seen.
+    """
+    if _bound(host, port) is None:
+        raise PortTakenError(
+            f"Port {port} of {host} is taken{_by_whom(port)}.",
+            hint="Stop that program, or choose another port in conch.toml: "
+            "api.inference_port, api.control_port, mlflow.port.",
+            port=port,
+        )
+
+
+def mlflow_server_installed() -> bool:
+    """Tell whether an MLflow server could be started; reads no more than its package's place."""
+    return importlib.util.find_spec("mlflow.server") is not None
 
 
 def down(settings: Settings, *, timeout_s: float = 60.0) -> bool:
@@ -224,6 +270,10 @@ def with_free_ports(settings: Settings) -> Settings:
     )
 
 
+def _sizes(settings: Settings) -> tuple[tuple[str, ...], int]:
+    return settings.serving.slots, settings.serving.replicas
+
+
 def _control(settings: Settings) -> local.ServiceSpec:
     return local.ServiceSpec(
         name=CONTROL,
@@ -242,16 +292,6 @@ def _mlflow(settings: Settings) -> local.ServiceSpec:
         ready_url=f"{settings.mlflow_uri}/health",
         start_timeout_s=_MLFLOW_START_S,
     )
-
-
-def _check_free(host: str, port: int) -> None:
-    if _bound(host, port) is None:
-        raise PortTakenError(
-            f"Port {port} of {host} is taken{_by_whom(port)}.",
-            hint="Stop that program, or choose another port in conch.toml: "
-            "api.inference_port, api.control_port, mlflow.port.",
-            port=port,
-        )
 
 
 def _free_port(host: str, wanted: int) -> int:

@@ -38,6 +38,12 @@ class Target(Protocol):
     ) -> Mapping[str, np.ndarray]:
         """Ask one server of a slot directly, past the routes."""
 
+    def quarantined(self) -> Mapping[str, str]:
+        """Return the builds that the target does not load any more, each with the reason."""
+
+    def scale(self, slot: SlotName, replicas: int) -> None:
+        """Change how many servers a slot has; new ones get traffic once they hold what it holds."""
+
     def set_routes(self, splits: Sequence[TrafficSplit]) -> None:
         """Make these splits the whole routing table; returns once the data plane acknowledged."""
 

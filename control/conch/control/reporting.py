@@ -11,6 +11,7 @@ from conch.core import TOTAL_WEIGHT, ConflictError, NotFoundError
 from .registry import Registry
 from .state import (
     Build,
+    BuildStatus,
     Database,
     Deployment,
     Json,
@@ -116,6 +117,8 @@ def tags_of(
         release: The model's open release, if any.
     """
     tags = {STATUS: version.status.value}
+    if build is not None and build.status is BuildStatus.QUARANTINED:
+        return tags | {STATUS: "quarantined", REASON: _sentence(build.reason or {})}
     if version.status is VersionStatus.REFUSED:
         return tags | {REASON: _sentence(version.reason or {})}
     if version.semantic_version is not None:

@@ -14,12 +14,15 @@ from conch.control.deploying.deciding import (
     RETRY_AFTER_S,
     EndRelease,
     FailServing,
+    GoBack,
     GoLive,
     Place,
+    Quarantine,
     Refuse,
     RequestBuild,
     RequestLoad,
     Retire,
+    SetReplicas,
     SetStatus,
     StartTraffic,
     Unload,
@@ -78,7 +81,7 @@ def version(number: int, status: VersionStatus = VersionStatus.VERIFIED, **facts
     )
 
 
-def build(number: int) -> Build:
+def build(number: int, status: BuildStatus = BuildStatus.VERIFIED) -> Build:
     return Build(
         id=f"b{number}",
         model_id="m",
@@ -86,7 +89,7 @@ def build(number: int) -> Build:
         job_id=f"j{number}",
         ordinal=Ordinal(number),
         identity=f"id{number}",
-        status=BuildStatus.VERIFIED,
+        status=status,
         created_at=NOW,
     )
 
@@ -168,6 +171,17 @@ RELEASING = replace(
     servings=(*LIVE.servings, serving(2, B, ServingStatus.LOADING)),
     target=replace(TARGET, servers=(server(A, 1), server(B, 2))),
 )
+PROMOTED = replace(
+    TWO,
+    deployment=replace(DEPLOYMENT, live_build_id="b2"),
+    servings=(
+        serving(1, A, ServingStatus.READY, retire_at=NOW + timedelta(hours=1)),
+        serving(2, B, ServingStatus.READY),
+    ),
+    promoted=replace(RELEASE, status=ReleaseStatus.PROMOTED, weight=10_000),
+    target=RELEASING.target,
+)
+CRASHED = {"b1": build(1), "b2": build(2, BuildStatus.QUARANTINED)}
 FAILED = {"code": "x", "message": "it broke", "hint": "", "retryable": False}
 PASSING = FAILED | {"retryable": True}
 
@@ -310,6 +324,84 @@ PASSING = FAILED | {"retryable": True}
             [Unload],
             id="out of the routes: unload",
         ),
+        pytest.param(
+            replace(FIRST, quarantined={"b1": "it crashed"}),
+            [Quarantine, Place],
+            id="quarantined before it was placed",
+        ),
+        pytest.param(
+            replace(RELEASING, quarantined={"b2": "it crashed"}),
+            [Quarantine, RequestLoad],
+            id="the candidate is quarantined",
+        ),
+        pytest.param(
+            replace(
+                RELEASING,
+                builds=CRASHED,
+                quarantined={"b2": "it crashed"},
+                release=replace(RELEASE, status=ReleaseStatus.RUNNING),
+                servings=(
+                    *LIVE.servings,
+                    serving(2, B, ServingStatus.FAILED, reason=FAILED, retire_at=NOW),
+                ),
+            ),
+            [EndRelease],
+            id="known to be quarantined: its release ends, once",
+        ),
+        pytest.param(
+            replace(
+                TWO,
+                builds=CRASHED,
+                quarantined={"b2": "it crashed"},
+                servings=(
+                    *LIVE.servings,
+                    serving(2, B, ServingStatus.FAILED, reason=FAILED, retire_at=NOW),
+                ),
+            ),
+            [Retire],
+            id="its release ended: out of the slot",
+        ),
+        pytest.param(
+            replace(PROMOTED, quarantined={"b2": "it crashed"}),
+            [Quarantine],
+            id="the live build is quarantined",
+        ),
+        pytest.param(
+            replace(
+                PROMOTED,
+                builds=CRASHED,
+                servings=(
+                    PROMOTED.servings[0],
+                    serving(2, B, ServingStatus.FAILED, reason=FAILED, retire_at=NOW),
+                ),
+            ),
+            [GoBack, SetStatus],
+            id="live and quarantined, its predecessor loaded: back to that",
+        ),
+        pytest.param(
+            replace(
+                PROMOTED,
+                builds=CRASHED,
+                servings=(serving(2, B, ServingStatus.FAILED, reason=FAILED, retire_at=NOW),),
+            ),
+            [SetStatus],
+            id="live and quarantined, its predecessor unloaded: told, nothing else",
+        ),
+        pytest.param(
+            replace(
+                LIVE,
+                builds={"b1": build(1, BuildStatus.QUARANTINED)},
+                servings=(serving(1, A, ServingStatus.FAILED, reason=FAILED, retire_at=NOW),),
+                deployment=replace(DEPLOYMENT, status=DeploymentStatus.FAILED),
+            ),
+            [],
+            id="a model's only version is quarantined and told: it stays where it is",
+        ),
+        pytest.param(
+            replace(LIVE, target=replace(TARGET, servers=(server(A, 1), server(A, 1), server(B)))),
+            [SetReplicas],
+            id="the live slot was scaled",
+        ),
     ],
 )
 def test_the_next_steps(world: World, expected: list[type]) -> None:
@@ -373,3 +465,31 @@ def test_the_newest_wanted_version_is_the_first_to_serve() -> None:
     assert decide(both) == (Place(build=build(2), slot=A),)
     gone = replace(both, versions=(version(1), version(2, present=False)))
     assert decide(gone) == (Place(build=build(1), slot=A),)
+
+
+def test_a_quarantined_candidate_is_never_deployed_by_itself() -> None:
+    """A build that crashed its servers is no choice for a model without a live one."""
+    world = replace(
+        FIRST,
+        versions=(version(1), version(2, VersionStatus.REFUSED)),
+        builds=CRASHED,
+    )
+    assert decide(world) == (Place(build=build(1), slot=A),)
+
+
+def test_going_back_takes_the_release_that_promoted_the_crashed_build() -> None:
+    """The automatic rollback is recorded on that release, and the traffic goes to its baseline."""
+    crashed = replace(
+        PROMOTED,
+        builds=CRASHED,
+        servings=(
+            PROMOTED.servings[0],
+            serving(2, B, ServingStatus.FAILED, reason=FAILED, retire_at=NOW),
+        ),
+    )
+    step = decide(crashed)[0]
+    assert isinstance(step, GoBack)
+    assert (step.release, step.build) == (PROMOTED.promoted, build(1))
+    assert step.reason.code == "version-quarantined"
+    opened = replace(crashed, release=replace(RELEASE, status=ReleaseStatus.RUNNING))
+    assert not any(isinstance(step, GoBack) for step in decide(opened))

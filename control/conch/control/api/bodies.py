@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -92,6 +92,26 @@ class Registration(_Body):
     name: str
     version: int
     model_path: str
+
+
+ALL_SLOTS: Final = "all"
+
+
+class ScaleBody(_Body):
+    """How many servers a slot is to have."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"slot": "all", "replicas": 2}})
+
+    slot: str = Field(default=ALL_SLOTS, description="A slot's name, or `all`.")
+    replicas: int = Field(ge=1, le=16, description="Model servers.")
+
+
+class ScaleShown(_Body):
+    """How many servers each slot should have now."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"slots": {"a": 2, "b": 2}}})
+
+    slots: dict[str, int]
 
 
 class PredictBody(_Body):

@@ -7,10 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from conch.core import InvalidValueError, SlotName
+
 from ..reading import PlatformView
 from ..registry import RegistryUnavailableError
 from . import examples
-from .bodies import SweepShown, shown_plan
+from .bodies import ALL_SLOTS, ScaleBody, ScaleShown, SweepShown, shown_plan
 from .problems import documented
 from .services import Given
 
@@ -21,6 +23,25 @@ router = APIRouter(tags=["platform"])
 def status(given: Given) -> PlatformView:
     """Return servers, routes, counts and the age of the last look at the registry."""
     return given.overview.platform(swept_at=given.plane.last_sweep, now=given.plane.now())
+
+
+@router.post(
+    "/platform/scale",
+    status_code=HTTPStatus.ACCEPTED,
+    summary="Change how many model servers a slot has",
+    responses=documented(InvalidValueError),
+)
+def scale(given: Given, body: ScaleBody) -> ScaleShown:
+    """Start or drain servers of one slot, or of all; answers before they are ready.
+
+    A new server gets traffic once it holds everything that its slot holds; one that leaves first
+    finishes what it was asked. The number stays until it is changed here or in the settings.
+    """
+    known = given.plane.reconciler.slots
+    slots = known if body.slot == ALL_SLOTS else (SlotName(body.slot),)
+    given.plane.scale(slots, body.replicas)
+    state = given.plane.target.observe()
+    return ScaleShown(slots={slot: len(state.in_slot(slot)) for slot in known})
 
 
 @router.post(

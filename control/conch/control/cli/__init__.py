@@ -11,7 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from . import builds, jobs, mlflow, models, platform, releases, runtime
+from .doctor import doctor
 from .exits import Exit, exit_of
+from .linting import lint
 from .logs import logs
 from .predicting import predict
 from .printing import failed
@@ -50,8 +52,11 @@ app.command()(platform.down)
 app.command()(platform.status)
 app.command()(platform.demo)
 app.command()(platform.sweep)
+app.command()(platform.scale)
 app.command()(predict)
 app.command()(logs)
+app.command()(lint)
+app.command()(doctor)
 for name, group in {
     "models": models.app,
     "builds": builds.app,

@@ -91,6 +91,27 @@ def sweep(context: typer.Context, home: Home = None, output: Output = None) -> N
     answer(session, found, shown)
 
 
+def scale(
+    context: typer.Context,
+    slot: Annotated[str, typer.Argument(help="The slot, or `all`.")],
+    replicas: Annotated[int, typer.Argument(min=1, max=16, help="Model servers in it.")],
+    wait: Annotated[bool, typer.Option(help="Wait until they are ready.")] = True,
+    timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.")] = 120.0,
+    home: Home = None,
+    output: Output = None,
+) -> None:
+    """Change how many model servers a slot has, without losing a request."""
+    from .. import platform
+
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.scale(replicas, slot=slot)
+    if wait:
+        platform.wait(session.running(), timeout_s=timeout)
+    shown = table(("slot", "servers"), sorted(found["slots"].items()))
+    answer(session, found, shown)
+
+
 def demo(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="Stop everything at the end.")] = False,

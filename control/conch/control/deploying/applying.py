@@ -10,8 +10,11 @@ from conch.core import SlotName
 
 from .. import jobs
 from ..state import (
+    Build,
+    BuildStatus,
     Deployment,
     DeploymentStatus,
+    Json,
     ReleaseStatus,
     Serving,
     ServingStatus,
@@ -24,13 +27,16 @@ from .deciding import (
     LOAD,
     EndRelease,
     FailServing,
+    GoBack,
     GoLive,
     Place,
+    Quarantine,
     Refuse,
     RequestBuild,
     RequestLoad,
     Retire,
     RowStep,
+    SetReplicas,
     SetStatus,
     StartTraffic,
 )
@@ -74,10 +80,29 @@ def apply(tx: Transaction, world: World, step: RowStep) -> None:
                 release, status=ReleaseStatus.FAILED, reason=error.as_dict(), finished_at=now
             )
             retire(tx, release.deployment_id, release.candidate_build_id, at=now)
+        case Quarantine(build=build, reason=error):
+            _quarantine(tx, world, build, error.as_dict())
+            log.error("%s", error)
+        case GoBack(release=release, build=build, reason=error):
+            tx.releases.change(
+                release,
+                status=ReleaseStatus.ROLLED_BACK,
+                weight=0,
+                reason=error.as_dict(),
+                finished_at=now,
+            )
+            tx.deployments.change(_deployment_of(world), live_build_id=build.id)
+            for serving in tx.servings.find(deployment_id=release.deployment_id, build_id=build.id):
+                tx.servings.change(serving, retire_at=None)
+            log.error("%s %s", error, error.hint)
         case Retire(serving=serving):
             tx.servings.change(serving, status=ServingStatus.RETIRING)
         case SetStatus(status=status):
             tx.deployments.change(_deployment_of(world), status=status)
+            if status is DeploymentStatus.FAILED:
+                log.error("%s: the live version cannot answer", world.model.name)
+        case SetReplicas(count=count):
+            tx.deployments.change(_deployment_of(world), replica_count=count)
         case _:
             assert_never(step)
     log.info("%s: %s", world.model.name, type(step).__name__)
@@ -105,6 +130,18 @@ def retire(tx: Transaction, deployment_id: str, build_id: str, *, at: datetime) 
     """Let a build be unloaded from a moment on."""
     for serving in tx.servings.find(deployment_id=deployment_id, build_id=build_id):
         tx.servings.change(serving, retire_at=at)
+
+
+def _quarantine(tx: Transaction, world: World, build: Build, reason: Json) -> None:
+    tx.builds.change(build, status=BuildStatus.QUARANTINED, reason=reason)
+    version = world.version_of(build)
+    if version.identity == build.identity and version.status is VersionStatus.VERIFIED:
+        tx.versions.change(version, status=VersionStatus.REFUSED, reason=reason)
+    for serving in world.servings:
+        if serving.build_id == build.id:
+            tx.servings.change(
+                serving, status=ServingStatus.FAILED, reason=reason, retire_at=world.now
+            )
 
 
 def salt_of(identity: str) -> str:

@@ -18,6 +18,7 @@ from conch.core import ConchError, ServerState, SlotName
 from ..jobs import CancelledError
 from ..state import (
     Build,
+    BuildStatus,
     DeploymentStatus,
     Job,
     JobStatus,
@@ -99,6 +100,23 @@ class EndRelease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """Record that a build crashed its servers: neither it nor its version serves any more."""
+
+    build: Build
+    reason: ConchError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoBack:
+    """Give everything back to the build that was live before, without a person's word."""
+
+    release: Release
+    build: Build
+    reason: ConchError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retire:
     """Take a build that nobody needs any more out of the routes."""
 
@@ -119,6 +137,13 @@ class SetStatus:
     status: DeploymentStatus
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetReplicas:
+    """Write how many servers the live build has."""
+
+    count: int
+
+
 RowStep = (
     RequestBuild
     | Refuse
@@ -128,8 +153,11 @@ RowStep = (
     | GoLive
     | StartTraffic
     | EndRelease
+    | Quarantine
+    | GoBack
     | Retire
     | SetStatus
+    | SetReplicas
 )
 Step = RowStep | Unload
 
@@ -140,16 +168,52 @@ class CandidateFailedError(ConchError):
     code = "candidate-failed"
 
 
+class QuarantinedError(ConchError):
+    """A build crashed its servers again and again; it is not loaded any more."""
+
+    code = "version-quarantined"
+
+
 def decide(world: World) -> tuple[Step, ...]:
     """Return the steps that bring one model nearer to what is wanted; empty when it is there."""
     return (
+        *_quarantine(world),
+        *_go_back(world),
         *_builds(world),
         *_first(world),
         *_loads(world),
         *_release(world),
         *_retire(world),
         *_status(world),
+        *_replicas(world),
     )
+
+
+def _quarantine(world: World) -> Iterator[Step]:
+    for build in world.builds.values():
+        why = world.quarantined.get(build.id)
+        if why is not None and build.status is BuildStatus.VERIFIED:
+            version = world.version_of(build)
+            reason = QuarantinedError(
+                f"Version {version.version} of {version.name!r} is quarantined: {why}",
+                hint="Register a corrected version, or build this one again.",
+            )
+            yield Quarantine(build=build, reason=reason)
+
+
+def _go_back(world: World) -> tuple[Step, ...]:
+    """A live build in quarantine makes way for the one before it; nothing is ever promoted so."""
+    live, before, promoted = world.live, world.predecessor, world.promoted
+    if live is None or live.status is not BuildStatus.QUARANTINED or world.release is not None:
+        return ()
+    if before is None or promoted is None:
+        return ()
+    version = world.version_of(live)
+    reason = QuarantinedError(
+        f"Version {version.version} of {version.name!r} was quarantined while it was live.",
+        hint="The version that was live before answers again.",
+    )
+    return (GoBack(release=promoted, build=before, reason=reason),)
 
 
 def _builds(world: World) -> Iterator[Step]:
@@ -279,6 +343,8 @@ def _status(world: World) -> tuple[Step, ...]:
         return ()
     if live is None:
         status = DeploymentStatus.PENDING
+    elif _failed(world, live):
+        status = DeploymentStatus.FAILED
     elif not _wanted(world, live):
         status = DeploymentStatus.ORPHANED
     elif world.release is not None:
@@ -286,6 +352,20 @@ def _status(world: World) -> tuple[Step, ...]:
     else:
         status = DeploymentStatus.SERVING
     return () if status is deployment.status else (SetStatus(status=status),)
+
+
+def _failed(world: World, live: Build) -> bool:
+    """Whether the live build cannot answer, for a reason that does not pass by itself."""
+    serving = world.serving_of(live.id)
+    return serving is not None and serving.status is ServingStatus.FAILED
+
+
+def _replicas(world: World) -> tuple[Step, ...]:
+    serving = None if world.live is None else world.serving_of(world.live.id)
+    if world.deployment is None or world.target is None or serving is None:
+        return ()
+    count = len(world.target.in_slot(serving.slot))
+    return () if count in (0, world.deployment.replica_count) else (SetReplicas(count=count),)
 
 
 def _wanted(world: World, build: Build) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from conch.core import ConchError, SlotName, TargetState, TrafficSplit, TritonName
@@ -18,6 +19,14 @@ from .world import World, desired_split, observe
 log = logging.getLogger(__name__)
 
 _MOST_ROUNDS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """The target at one moment: its state, None while it cannot be seen, and what it bars."""
+
+    state: TargetState | None = None
+    quarantined: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -58,8 +67,7 @@ class Reconciler:
 
     def plan(self) -> dict[str, tuple[Step, ...]]:
         """Return what the next run would do first, by model, and do nothing."""
-        state = self._look()
-        return {world.model.name: decide(world) for world in self._worlds(state)}
+        return {world.model.name: decide(world) for world in self._worlds(self._look())}
 
     def run(self) -> None:
         """Take every step that can be taken now.
@@ -69,60 +77,62 @@ class Reconciler:
         """
         with self.lock:
             for _ in range(_MOST_ROUNDS):
-                state = self._look()
-                stepped = self._rows(state)
-                routed = self._route(state)
-                unloaded = self._unload(self._look() if routed else state)
+                look = self._look()
+                stepped = self._rows(look)
+                routed = self._route(look)
+                unloaded = self._unload(self._look() if routed else look)
                 if stepped:
                     self._wake_jobs()
                 if not (stepped or routed or unloaded):
                     return
             log.warning("still not settled after %d rounds", _MOST_ROUNDS)
 
-    def _look(self) -> TargetState | None:
+    def _look(self) -> _Look:
         try:
-            return self._target.observe()
+            return _Look(state=self._target.observe(), quarantined=self._target.quarantined())
         except ConchError as error:
             log.warning("the target cannot be seen: %s", error)
-            return None
+            return _Look()
 
-    def _worlds(self, state: TargetState | None) -> list[World]:
+    def _worlds(self, look: _Look) -> list[World]:
         with self._database.begin() as tx:
-            return [self._observe(tx, model, state) for model in tx.models.find()]
+            return [self._observe(tx, model, look) for model in tx.models.find()]
 
-    def _observe(self, tx: Transaction, model: Model, state: TargetState | None) -> World:
+    def _observe(self, tx: Transaction, model: Model, look: _Look) -> World:
         return observe(
             tx,
             model,
-            target=state,
+            target=look.state,
+            quarantined=look.quarantined,
             slots=self.slots,
             environment=self._environment,
             now=self._now(),
         )
 
-    def _rows(self, state: TargetState | None) -> bool:
+    def _rows(self, look: _Look) -> bool:
         with self._database.begin() as tx:
             models: list[Model] = tx.models.find()
-        settled = [self._settle(model, state) for model in models]
+        settled = [self._settle(model, look) for model in models]
         return any(settled)
 
-    def _settle(self, model: Model, state: TargetState | None) -> bool:
+    def _settle(self, model: Model, look: _Look) -> bool:
         """Apply one model's steps, each decided on the world that the one before it made."""
         with self._database.begin() as tx:
             self.guard(tx)
             for count in range(_MOST_ROUNDS):
-                world = self._observe(tx, model, state)
+                world = self._observe(tx, model, look)
                 rows = [step for step in decide(world) if not isinstance(step, Unload)]
                 if not rows:
                     return count > 0
                 apply(tx, world, rows[0])
             raise AssertionError(f"{model.name}: steps follow each other without end")
 
-    def _route(self, state: TargetState | None) -> bool:
+    def _route(self, look: _Look) -> bool:
+        state = look.state
         if state is None:
             return False
         wanted: dict[TritonName, TrafficSplit] = {}
-        for world in self._worlds(state):
+        for world in self._worlds(look):
             split = desired_split(world)
             kept = state.routes.get(world.model.triton_name)
             if split is None and kept is not None and world.live is not None:
@@ -139,9 +149,9 @@ class Reconciler:
         with self._database.begin() as tx:
             self.guard(tx)
 
-    def _unload(self, state: TargetState | None) -> bool:
+    def _unload(self, look: _Look) -> bool:
         done = False
-        for world in self._worlds(state):
+        for world in self._worlds(look):
             for step in decide(world):
                 if isinstance(step, Unload):
                     self._prove()

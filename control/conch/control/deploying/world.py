@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from conch.core import TOTAL_WEIGHT, Arm, SlotName, TargetState, TrafficSplit
 
@@ -31,8 +32,10 @@ class World:
         deployment: None before the first version was verified.
         servings: What is, or is to be, in the slots.
         release: The open release, if any.
+        promoted: The release that made the live build live; None for a model's first.
         jobs: The newest job of each (kind, subject), open or ended.
         target: The serving target; None while it cannot be seen.
+        quarantined: The builds that the target does not load any more, each with the reason.
         slots: The target's slots.
         environment: The name of the target's environment, such as `local`.
     """
@@ -48,6 +51,8 @@ class World:
     target: TargetState | None
     slots: tuple[SlotName, ...]
     environment: str
+    promoted: Release | None = None
+    quarantined: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def live(self) -> Build | None:
@@ -59,6 +64,16 @@ class World:
     def serving_of(self, build_id: str) -> Serving | None:
         """Return where a build is, or is to be, loaded."""
         return next((s for s in self.servings if s.build_id == build_id), None)
+
+    @property
+    def predecessor(self) -> Build | None:
+        """The build that was live before, if it is still loaded and may serve."""
+        if self.promoted is None:
+            return None
+        build = self.builds[self.promoted.baseline_build_id]
+        serving = self.serving_of(build.id)
+        ready = serving is not None and serving.status is ServingStatus.READY
+        return build if ready and build.status is BuildStatus.VERIFIED else None
 
     def version_of(self, build: Build) -> Version:
         """Return the registered version that a build came from."""
@@ -83,16 +98,25 @@ def observe(
     slots: tuple[SlotName, ...],
     environment: str,
     now: datetime,
+    quarantined: Mapping[str, str] = MappingProxyType({}),
 ) -> World:
     """Load one model's world from the database."""
     deployment = tx.deployments.first(model_id=model.id)
     versions = tx.versions.find(model_id=model.id)
     servings: list[Serving] = []
     release: Release | None = None
+    promoted: list[Release] = []
     if deployment is not None:
         servings = tx.servings.find(deployment_id=deployment.id)
         release = tx.releases.first(
             deployment_id=deployment.id, status=[s for s in ReleaseStatus if s.open]
+        )
+        promoted = tx.releases.find(
+            deployment_id=deployment.id,
+            candidate_build_id=deployment.live_build_id,
+            status=ReleaseStatus.PROMOTED,
+            newest_first=True,
+            limit=1,
         )
     return World(
         now=now,
@@ -106,6 +130,8 @@ def observe(
         target=target,
         slots=slots,
         environment=environment,
+        promoted=promoted[0] if promoted else None,
+        quarantined=quarantined,
     )
 
 

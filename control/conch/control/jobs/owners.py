@@ -5,28 +5,24 @@ from __future__ import annotations
 import os
 import socket
 
-import psutil
+from conch.local import Identity, identify, runs
 
 
 def this_process() -> str:
-    """Return this process as `host:pid:start`, with its start in whole milliseconds."""
-    return _name(psutil.Process(os.getpid()))
+    """Return this process as `host:pid:start`; see `conch.local.Identity` for the start."""
+    identity = identify(os.getpid())
+    assert identity is not None, "this process runs"
+    return f"{socket.gethostname()}:{identity.pid}:{identity.started}"
 
 
 def is_alive(owner: str) -> bool:
     """Tell whether a holder may still be at work.
 
     A holder on another host is taken to be alive: its lease will tell. One on this host is alive
-    if a process of its number exists that also started when it did.
+    if a process of its number runs that also started when it did.
     """
-    host, _, rest = owner.rpartition(":")[0].rpartition(":")
-    if host != socket.gethostname() or not rest.isdecimal():
+    before, _, started = owner.rpartition(":")
+    host, _, pid = before.rpartition(":")
+    if host != socket.gethostname() or not pid.isdecimal():
         return True
-    try:
-        return _name(psutil.Process(int(rest))) == owner
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _name(process: psutil.Process) -> str:
-    return f"{socket.gethostname()}:{process.pid}:{int(process.create_time() * 1000)}"
+    return runs(Identity(pid=int(pid), started=started))

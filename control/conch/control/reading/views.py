@@ -127,8 +127,9 @@ class DeploymentView(View):
     """A model as it is served in one environment.
 
     Attributes:
-        status: `pending`, `serving`, `releasing` or `orphaned`.
-        replica_count: Model servers per slot.
+        status: `pending`, `serving`, `releasing`, `orphaned`, or `failed`: the live version cannot
+            answer.
+        replica_count: Model servers in the slot of the live version.
         endpoint_url: Where the model is called with the Open Inference Protocol.
         live_version: The version that answers callers who name none; null before the first.
         arms: How traffic is divided by the routes that are in force.

@@ -51,6 +51,7 @@ class DeploymentStatus(StrEnum):
     SERVING = "serving"
     RELEASING = "releasing"
     ORPHANED = "orphaned"
+    FAILED = "failed"
 
 
 class ReleaseStatus(StrEnum):
@@ -182,7 +183,7 @@ class Deployment:
     Attributes:
         live_build_id: The build that answers callers who name no version; None before the first.
         salt: The salt of the latest traffic split.
-        replica_count: Model servers per slot.
+        replica_count: Model servers in the slot of the live build.
     """
 
     id: str
