@@ -204,6 +204,19 @@ class MlflowRegistry:
         except RegistryUnavailableError as error:
             raise RegistryUnavailableError(error.message, hint=_KEY_HINT) from error
 
+    def try_webhook(self, webhook_id: str) -> str:
+        """Have the server make a test delivery; return why it failed, empty where it did not.
+
+        Raises:
+            RegistryRefusedError: conch may not ask.
+            RegistryUnavailableError: The server is away.
+        """
+        with speaking_to(self._uri, "test a webhook"):
+            result = self._client().test_webhook(webhook_id)
+        if result.success:
+            return ""
+        return str(result.error_message or f"the answer was {result.response_status}")
+
     def _client(self) -> Client:
         return open_client(self._uri, timeout_s=self._timeout_s)
 

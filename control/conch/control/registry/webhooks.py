@@ -30,6 +30,7 @@ class WebhookSeen:
         differences: What `ensure_webhook` would put right, in words; empty where all is in order.
     """
 
+    webhook_id: str
     name: str
     url: str
     events: tuple[str, ...]
@@ -101,6 +102,7 @@ def find_webhook(
     if found is None:
         return None
     return WebhookSeen(
+        webhook_id=found.webhook_id,
         name=found.name,
         url=found.url,
         events=tuple(sorted(str(event) for event in found.events)),

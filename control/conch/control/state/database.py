@@ -9,6 +9,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -62,6 +64,17 @@ class Database:
         """
         with self._guarded(), self._engine.begin() as connection:
             yield Transaction(connection)
+
+    def revision(self) -> tuple[str | None, bool]:
+        """Return the version of the schema that is there, and whether this conch knows it.
+
+        Raises:
+            DatabaseUnavailableError: The database does not answer.
+        """
+        with self._guarded(), self._engine.begin() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+        return found, found is None or found in known
 
     def close(self) -> None:
         """Close all connections."""
