@@ -29,7 +29,8 @@ def test_every_error_is_listed_as_it_is() -> None:
     for name in _modules():
         importlib.import_module(name)
     known = {}
-    for kind in (ConchError, *_below(ConchError)):
+    kinds: list[type[ConchError]] = [ConchError, *_below(ConchError)]
+    for kind in kinds:
         if "code" in vars(kind) and kind.__module__.startswith("conch."):
             listed = any(parent in STATUSES for parent in kind.__mro__ if parent is not ConchError)
             http = str(status_of(kind).value) if listed or kind.code == "internal" else ""

@@ -78,6 +78,8 @@ def test_every_body_has_an_example_that_fits(schema: dict[str, Any]) -> None:
             continue
         part = operation["requestBody"]["content"]["application/json"]["schema"]
         part = next((one for one in part.get("anyOf", ()) if "$ref" in one), part)
+        if "$ref" not in part:  # what MLflow sends is MLflow's to describe
+            continue
         example = _resolved(schema, part)["example"]
         assert _validator(schema, part).is_valid(example), title
         bodies += 1

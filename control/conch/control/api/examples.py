@@ -177,6 +177,18 @@ PLATFORM: Final[dict[str, Any]] = {
 }
 
 
+MLFLOW: Final[dict[str, Any]] = {
+    "mlflow_url": "http://127.0.0.1:5000",
+    "swept_at": _AT,
+    "webhook_url": "http://127.0.0.1:8090/v1/hooks/mlflow",
+    "webhooks": "auto",
+    "kept": True,
+    "kept_at": _AT,
+    "problem": None,
+    "deliveries": 2,
+    "last_delivery_at": _AT,
+}
+
 ANSWERS: Final[dict[str, Any]] = {
     "job": JOB,
     "jobs": [JOB],
@@ -195,6 +207,7 @@ ANSWERS: Final[dict[str, Any]] = {
     "release being prepared": {**RELEASE, "status": "preparing"},
     "prediction": PREDICTION,
     "platform": PLATFORM,
+    "mlflow": MLFLOW,
 }
 """Every example by its name."""
 

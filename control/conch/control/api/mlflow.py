@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from . import examples
 from .services import Given
 
 router = APIRouter(tags=["platform"])
@@ -15,22 +16,6 @@ router = APIRouter(tags=["platform"])
 
 class MlflowView(BaseModel):
     """The registry, the last look at it, and the webhooks that came from it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "mlflow_url": "http://127.0.0.1:5000",
-                "swept_at": "2026-03-01T12:00:00Z",
-                "webhook_url": "http://127.0.0.1:8090/v1/hooks/mlflow",
-                "webhooks": "auto",
-                "kept": True,
-                "kept_at": "2026-03-01T11:59:30Z",
-                "problem": None,
-                "deliveries": 2,
-                "last_delivery_at": "2026-03-01T11:58:00Z",
-            }
-        }
-    )
 
     mlflow_url: str
     swept_at: datetime | None = Field(description="When the registry was last seen whole.")
@@ -43,7 +28,7 @@ class MlflowView(BaseModel):
     last_delivery_at: datetime | None
 
 
-@router.get("/mlflow", summary="How conch is tied to MLflow")
+@router.get("/mlflow", summary="How conch is tied to MLflow", responses=examples.answers("mlflow"))
 def show_mlflow(given: Given) -> MlflowView:
     """Return how the registry is followed; MLflow itself is not asked."""
     plane, settings = given.plane, given.plane.settings
