@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from conch.core import Ordinal, SlotName, TritonName
 from conch.local import LocalSettings, Runtime
 from conch.local.deciding import (
+    PROBATION_S,
     Assert,
     Crashes,
     DrainGateway,
@@ -23,7 +24,7 @@ from conch.local.deciding import (
     Sweep,
     decide,
 )
-from conch.local.desired import Desired, DesiredLoad
+from conch.local.desired import Desired, DesiredLoad, LatestLoad
 from conch.local.instances import AssertionResult, Instance, Kind, Phase, Refusal, Seen
 
 NOW = 1_000.0
@@ -74,6 +75,7 @@ def step(
 ALIVE = Seen(alive=True)
 READY = Seen(alive=True, ready=True)
 DEAD = Seen(exit="killed by SIGKILL")
+FAULT = Seen(exit="killed by SIGSEGV", fault=True)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +265,27 @@ def test_each_situation_has_its_step(
     found = plan.instances.get(NAME)
     assert (None if found is None else found.phase) == phase
     assert plan.effects == effects
+
+
+@pytest.mark.parametrize(
+    ("phase", "seen", "age_s", "blamed"),
+    [
+        pytest.param(Phase.READY, FAULT, 0.0, True, id="crashed soon after"),
+        pytest.param(Phase.READY, FAULT, PROBATION_S, True, id="just within the time"),
+        pytest.param(Phase.READY, FAULT, PROBATION_S + 1, False, id="long after"),
+        pytest.param(Phase.READY, DEAD, 0.0, False, id="killed by somebody"),
+        pytest.param(Phase.STOPPING, FAULT, 0.0, False, id="it was told to end"),
+    ],
+)
+def test_a_crash_while_serving_is_blamed_on_the_latest_load(
+    phase: Phase, seen: Seen, age_s: float, blamed: bool
+) -> None:
+    """What the slot took last is suspected for a while, even when it was let go again meanwhile."""
+    desired = replace(IDLE, latest={A: LatestLoad(load=LOAD, at=NOW - age_s)})
+    first = step(server(phase), seen, desired=desired)
+    assert first.crashes.counts == ({"m-b3": 1} if blamed else {})
+    second = step(server(phase), seen, desired=desired, crashes=first.crashes)
+    assert set(second.crashes.reasons) == ({"m-b3"} if blamed else set())
 
 
 def test_restarts_back_off_and_are_counted() -> None:

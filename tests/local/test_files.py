@@ -51,7 +51,7 @@ def test_desired_state_survives_its_file(tmp_path: Path) -> None:
     file = DesiredFile(home)
     file.set_up(settings=settings, runtime=RUNTIME, services=(service,))
     progress = LoadInProgress(load=LOAD, pid=7)
-    after = file.change(lambda it: it.with_load(A, LOAD).with_loading(A, progress))
+    after = file.change(lambda it: it.with_load(A, LOAD, at=5.0).with_loading(A, progress))
     assert file.read() == after
     assert after.load_of(A, TritonName("m")) == LOAD
     assert after.loading == {A: progress}
@@ -72,7 +72,7 @@ def test_concurrent_changes_are_all_kept(tmp_path: Path) -> None:
             build_id=f"b{number}",
             path=Path("/b"),
         )
-        file.change(lambda it: it.with_load(A, load))
+        file.change(lambda it: it.with_load(A, load, at=1.0))
 
     threads = [threading.Thread(target=add, args=(number,)) for number in range(20)]
     for thread in threads:

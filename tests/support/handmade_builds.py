@@ -15,20 +15,31 @@ import triton_python_backend_utils as pb_utils
 BEHAVIOUR = {behaviour!r}
 
 
+def kill_server(number):
+    import signal, time
+    pid = os.getppid()
+    while open(f"/proc/{{pid}}/comm").read().strip() != "tritonserver":
+        pid = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
+    os.kill(pid, getattr(signal, number))
+    time.sleep(60)
+
+
 class TritonPythonModel:
     def initialize(self, args):
+        self.asked = 0
         self.version = int(args["model_version"])
         if BEHAVIOUR == "refuse":
             raise RuntimeError("these weights are broken")
         if BEHAVIOUR == "crash":
-            import signal, time
-            pid = os.getppid()
-            while open(f"/proc/{{pid}}/comm").read().strip() != "tritonserver":
-                pid = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
-            os.kill(pid, signal.SIGKILL)
-            time.sleep(60)
+            kill_server("SIGKILL")
+        if BEHAVIOUR == "hang":
+            import time
+            time.sleep(3600)
 
     def execute(self, requests):
+        self.asked += 1
+        if BEHAVIOUR.startswith("fault-at-") and self.asked >= int(BEHAVIOUR[9:]):
+            kill_server("SIGSEGV")
         responses = []
         for request in requests:
             x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
@@ -64,7 +75,16 @@ SIGNATURE = Signature(
 
 
 def make_build(folder: Path, model: str, ordinal: int, *, behaviour: str = "answer") -> BuildRef:
-    """Write a build that doubles `x` and adds its version; or refuses, or crashes its server."""
+    """Write a build that doubles `x` and adds its version, or misbehaves.
+
+    Args:
+        folder: Where builds go.
+        model: The model.
+        ordinal: Its version.
+        behaviour: `answer`; `refuse` to load; `crash` the server while it loads (SIGKILL); `hang`
+            for an hour while it loads; `fault-at-N`: crash the server (SIGSEGV) at the N-th
+            execution.
+    """
     build_id = f"{model}-b{ordinal}"
     path = folder / build_id
     version = path / "portable" / model / str(ordinal)

@@ -218,6 +218,10 @@ class Traffic:
             thread.join(timeout=30)
             assert not thread.is_alive()
 
+    def versions(self) -> set[int]:
+        """Return the versions that answered so far."""
+        return {version for _, version, _ in list(self.answers)}
+
     def wait_for(self, more: int, *, timeout_s: float = 20.0) -> None:
         """Return after so many further answers."""
         goal, deadline = len(self.answers) + more, time.monotonic() + timeout_s

@@ -10,6 +10,8 @@ from .desired import Desired, DesiredLoad
 from .instances import Instance, Kind, Phase, Seen
 
 CRASHES_UNTIL_QUARANTINE: Final = 2
+PROBATION_S: Final = 600.0
+"""How long after its load a build is suspected when a server of its slot crashes."""
 _FIRST_DELAY_S: Final = 0.5
 _LONGEST_DELAY_S: Final = 30.0
 _STEADY_S: Final = 60.0
@@ -121,12 +123,13 @@ def decide(
         if stopping and (instance.kind is Kind.ENVOY or not gateway_there):
             spec = None
         what = seen.get(name, Seen())
-        if _crashed(instance, what) and what.culprit is not None:
-            build = what.culprit.build_id
+        culprit, when = _blamed(instance, what, desired, now=now)
+        if culprit is not None:
+            build = culprit.build_id
             counts[build] = counts.get(build, 0) + 1
             if counts[build] >= CRASHES_UNTIL_QUARANTINE:
                 reasons[build] = (
-                    f"{name} crashed {counts[build]} times while it loaded this build: {what.exit}"
+                    f"{name} crashed {counts[build]} times {when} this build: {what.exit}"
                 )
         # Nobody sends to a server once the gateway has ended, and to services it does not matter.
         drained = stopping and not gateway_there
@@ -192,6 +195,24 @@ def _crashed(one: Instance, seen: Seen) -> bool:
         and one.pid is not None
         and not seen.alive
     )
+
+
+def _blamed(
+    one: Instance, seen: Seen, desired: Desired, *, now: float
+) -> tuple[DesiredLoad | None, str]:
+    """Return the build that a crash is blamed on, and when it came.
+
+    A server that crashes while it loads a build crashes over that. One that crashes by itself
+    while it serves is taken to crash over what its slot took last, if that was not long ago.
+    """
+    if not _crashed(one, seen):
+        return None, ""
+    if seen.culprit is not None:
+        return seen.culprit, "while it loaded"
+    latest = None if one.slot is None else desired.latest.get(one.slot)
+    if seen.fault and latest is not None and now - latest.at <= PROBATION_S:
+        return latest.load, "soon after it took"
+    return None, ""
 
 
 def _ended(one: Instance, spec: Instance | None, seen: Seen, *, now: float) -> _Step:

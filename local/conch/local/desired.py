@@ -122,6 +122,19 @@ class LoadInProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatestLoad:
+    """The build that a slot took last, whether or not it still holds it.
+
+    Attributes:
+        load: The build.
+        at: When, in seconds since the epoch.
+    """
+
+    load: DesiredLoad
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """What the supervisor should bring about.
 
@@ -131,6 +144,7 @@ class Desired:
         services: Further processes.
         loads: By slot, what its servers hold; at most one version of a model.
         loading: By slot, the load that is under way.
+        latest: By slot, the build that it took last; what a crash soon after is blamed on.
         pardoned: Builds whose crashes are forgotten, on a person's word.
     """
 
@@ -139,16 +153,21 @@ class Desired:
     services: tuple[ServiceSpec, ...] = ()
     loads: Mapping[SlotName, tuple[DesiredLoad, ...]] = field(default_factory=dict)
     loading: Mapping[SlotName, LoadInProgress] = field(default_factory=dict)
+    latest: Mapping[SlotName, LatestLoad] = field(default_factory=dict)
     pardoned: tuple[str, ...] = ()
 
     def load_of(self, slot: SlotName, model: TritonName) -> DesiredLoad | None:
         """Return what a slot should hold of a model."""
         return next((load for load in self.loads.get(slot, ()) if load.model == model), None)
 
-    def with_load(self, slot: SlotName, load: DesiredLoad) -> Desired:
-        """Return it with a build in the place of the model's previous one."""
+    def with_load(self, slot: SlotName, load: DesiredLoad, *, at: float) -> Desired:
+        """Return it with a build, taken at a moment, in the place of the model's previous one."""
         kept = tuple(one for one in self.loads.get(slot, ()) if one.model != load.model)
-        return replace(self, loads={**self.loads, slot: (*kept, load)})
+        return replace(
+            self,
+            loads={**self.loads, slot: (*kept, load)},
+            latest={**self.latest, slot: LatestLoad(load=load, at=at)},
+        )
 
     def without_load(self, slot: SlotName, model: TritonName) -> Desired:
         """Return it without a model in a slot."""
@@ -181,6 +200,10 @@ class Desired:
                 slot: {"load": one.load.as_dict(), "pid": one.pid}
                 for slot, one in self.loading.items()
             },
+            "latest": {
+                slot: {"load": one.load.as_dict(), "at": one.at}
+                for slot, one in self.latest.items()
+            },
             "pardoned": list(self.pardoned),
         }
 
@@ -203,6 +226,10 @@ class Desired:
                     load=DesiredLoad.from_dict(one["load"]), pid=one["pid"]
                 )
                 for slot, one in value["loading"].items()
+            },
+            latest={
+                SlotName(slot): LatestLoad(load=DesiredLoad.from_dict(one["load"]), at=one["at"])
+                for slot, one in value.get("latest", {}).items()  # older files have none
             },
             pardoned=tuple(value["pardoned"]),
         )

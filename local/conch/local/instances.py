@@ -120,6 +120,7 @@ class Seen:
     Attributes:
         alive: Whether its process runs and is ours.
         exit: How it ended, where that is known.
+        fault: Whether it ended by a fault of its own rather than because somebody ended it.
         ready: Whether it answers; None where it was not asked in this round.
         idle: Whether a draining gateway has no request left.
         asserting: Whether loads are being asserted at present.
@@ -129,6 +130,7 @@ class Seen:
 
     alive: bool = False
     exit: str = ""
+    fault: bool = False
     ready: bool | None = None
     idle: bool = False
     asserting: bool = False

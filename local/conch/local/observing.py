@@ -18,7 +18,7 @@ from .homes import Home
 from .identities import Identity
 from .instances import AssertionResult, Instance, Kind, Phase, Refusal, Seen
 from .probing import ready
-from .processes import Processes
+from .processes import Processes, own_fault
 
 _PROBE_PERIOD_S: Final = 1.0
 
@@ -88,7 +88,8 @@ class Observer:
             return Seen(exit=one.last_exit)
         if (reason := self._processes.exit_reason(identity)) is not None:
             suspect = self._suspects.pop(one.name, None)
-            return Seen(exit=reason, culprit=self._being_loaded(one, desired) or suspect)
+            culprit = self._being_loaded(one, desired) or suspect
+            return Seen(exit=reason, fault=own_fault(reason), culprit=culprit)
         return Seen(
             alive=True,
             ready=await self._probe(one, desired),

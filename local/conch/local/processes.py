@@ -19,6 +19,10 @@ from .identities import Identity, identify, runs
 
 _HOME: Final = "CONCH_SUPERVISED_HOME"
 _NAME: Final = "CONCH_SUPERVISED_NAME"
+_NO_FAULT: Final = {
+    "exit status 0",
+    *(f"killed by {name}" for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")),
+}
 _SHARED_MEMORY: Final = Path("/dev/shm")
 
 
@@ -110,6 +114,15 @@ class Processes:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
         return marked and runs(identity)
+
+
+def own_fault(reason: str) -> bool:
+    """Tell from how a process ended whether it crashed.
+
+    One that was killed did not, whether by a person or by a kernel without memory; nor did one
+    whose end nobody saw.
+    """
+    return reason.startswith(("killed by ", "exit status ")) and reason not in _NO_FAULT
 
 
 def clear_shared_memory(prefix: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -48,9 +49,18 @@ class LocalTarget:
         home: Folder of the target.
         runtime: The programs; written to the desired file if nothing was set up yet.
         settings: Of the local target; likewise.
+        clock: Seconds since the epoch.
     """
 
-    def __init__(self, home: Path, *, runtime: Runtime, settings: LocalSettings) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        runtime: Runtime,
+        settings: LocalSettings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._home = Home(home.resolve())
         self._home.create()
         self._file = DesiredFile(self._home)
@@ -110,8 +120,12 @@ class LocalTarget:
                 self._note(slot, None)
                 self._go_back(slot, placement, switched, previous, load, timeout_s=timeout_s)
                 raise
-            self._file.change(lambda it: it.with_load(slot, load).with_loading(slot, None))
+            at = self._clock()
+            self._file.change(lambda it: it.with_load(slot, load, at=at).with_loading(slot, None))
             settle(placement)
+            self._catch_up(
+                slot, load, known={server.pid for server in servers}, timeout_s=timeout_s
+            )
 
     def unload(self, model: TritonName, slot: SlotName) -> None:
         """Make a slot let go of a model; one that it does not hold is fine.
@@ -203,6 +217,18 @@ class LocalTarget:
                 hint="Build it again, or lift the quarantine once the cause is known.",
                 build_id=load.build_id,
             )
+
+    def _catch_up(
+        self, slot: SlotName, load: DesiredLoad, *, known: set[int | None], timeout_s: float
+    ) -> None:
+        """Load a build into servers that became ready while the others took it."""
+        for server in self._ready_servers(slot):
+            if server.pid not in known:
+                # One that goes away or refuses is told by its supervisor what to hold.
+                gone = contextlib.suppress(SlotNotReadyError, LoadFailedError)
+                with gone, _connected(server) as triton:
+                    if not triton.is_ready(load.model, load.ordinal):
+                        triton.load(load.model, load.ordinal, timeout_s=timeout_s)
 
     def _everywhere(self, servers: Sequence[Instance], load: DesiredLoad) -> bool:
         for server in servers:
