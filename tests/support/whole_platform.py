@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,29 @@ class Platform:
     client: Client
 
 
-def platform_settings(home: Path) -> Settings:
+def platform_settings(home: Path, **given: Any) -> Settings:
     """Return settings for a platform on free ports."""
     return platform.with_free_ports(
-        read_settings(home=home, mlflow=MlflowSettings(sweep_s=60, timeout_s=30))
+        read_settings(home=home, mlflow=MlflowSettings(sweep_s=60, timeout_s=30), **given)
     )
 
 
 @pytest.fixture(scope="session")
 def whole_platform() -> Iterator[Platform]:
-    """The session's platform. Its home has a short path, because of Unix sockets."""
+    """The session's platform."""
+    with running_whole_platform() as found:
+        yield found
+
+
+@contextmanager
+def running_whole_platform(**given: Any) -> Iterator[Platform]:
+    """Run a platform for the block. Its home has a short path, because of Unix sockets.
+
+    Args:
+        given: Groups of settings over those of the tests.
+    """
     home = Path(tempfile.mkdtemp(prefix="conch-e2e-"))
-    settings = platform_settings(home)
+    settings = platform_settings(home, **given)
     local.install()
     try:
         platform.up(settings)
