@@ -115,7 +115,7 @@ class Predictor:
             InferenceUnavailableError: Nobody answered.
             PredictionFailedError: The server answered with an error.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             road = _road(tx, name, version)
         tensors = checked_inputs(inputs, road.signature, max_batch_size=road.max_batch_size)
         headers = (
@@ -134,7 +134,7 @@ class Predictor:
             raise _refusal(name, response)
         outputs = _outputs(name, response)
         build_id = response.headers.get(BUILD_HEADER, "")
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             build, number = _answered_by(tx, name, build_id)
         return Prediction(
             prediction=next(iter(outputs.values())) if len(outputs) == 1 else outputs,

@@ -74,6 +74,24 @@ def test_nothing_of_a_failed_transaction_stays(database: Database) -> None:
         assert tx.models.count() == 0
 
 
+def test_a_look_waits_for_nobody(database: Database) -> None:
+    """Reading goes on while somebody writes, and sees what was committed before."""
+    with database.begin() as writer:
+        writer.models.add(model())
+        with database.look() as reader:
+            assert reader.models.count() == 0
+    with database.look() as reader:
+        assert reader.models.count() == 1
+
+
+def test_a_look_cannot_write(database: Database) -> None:
+    """A query that changes something by mistake is refused; later transactions write as ever."""
+    with pytest.raises(Exception, match=r"(?i)read-?only|readonly"), database.look() as tx:
+        tx.models.add(model())
+    with database.begin() as tx:
+        tx.models.add(model())
+
+
 def test_a_name_is_taken_once(database: Database) -> None:
     """A second row of the same unique name is a conflict, not a database error."""
     with database.begin() as tx:

@@ -59,7 +59,7 @@ class Reading:
         With filters, those of which one version that the registry shows passes every filter; a
         version's tags count as set on top of its model's.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             models: list[Model] = tx.models.find()
             versions = _by_model(tx.versions.find())
             deployments = {one.model_id: one for one in tx.deployments.find()}
@@ -77,7 +77,7 @@ class Reading:
         Raises:
             NotFoundError: conch has not seen it.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             model = find_model(tx, name)
             versions = tx.versions.find(model_id=model.id)
             deployment = tx.deployments.first(model_id=model.id)
@@ -90,7 +90,7 @@ class Reading:
         Raises:
             NotFoundError: conch has not seen the model.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             model = find_model(tx, name)
             found = tx.versions.find(model_id=model.id)
             context = _context(tx, model)
@@ -103,7 +103,7 @@ class Reading:
         Raises:
             NotFoundError: conch has not seen it.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             found = find_version(tx, name, number)
             return showing.version_view(found, _context(tx, tx.models.get(found.model_id)))
 
@@ -113,7 +113,7 @@ class Reading:
         Raises:
             NotFoundError: conch has not seen the model.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             where = {} if model is None else {"model_id": find_model(tx, model).id}
             found = tx.builds.find(newest_first=True, limit=limit, **where)
             versions = _named(tx, found)
@@ -125,7 +125,7 @@ class Reading:
         Raises:
             NotFoundError: There is no such build.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             found = tx.builds.get(key)
             version = tx.versions.get(found.version_id)
         return showing.build_view(found, version, report=_report(found))
@@ -133,7 +133,7 @@ class Reading:
     def deployments(self) -> list[DeploymentView]:
         """Return every deployment with the routes that are in force, by name."""
         state = self._look()
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             found = tx.deployments.find()
             shown = [_deployment(tx, one, state) for one in found]
         return sorted(shown, key=lambda one: one.deployment_name)
@@ -145,7 +145,7 @@ class Reading:
             NotFoundError: There is none.
         """
         state = self._look()
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             found = tx.deployments.first(deployment_name=name)
             model = tx.models.first(name=name)
             if found is None and model is not None:
@@ -163,7 +163,7 @@ class Reading:
         Raises:
             NotFoundError: conch has not seen the model.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             where: dict[str, Any] = {}
             if model is not None:
                 known = tx.deployments.find(model_id=find_model(tx, model).id)
@@ -177,13 +177,13 @@ class Reading:
         Raises:
             NotFoundError: There is no such release.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             return _release(tx, key)
 
     def jobs(self, *, unfinished: bool = False, limit: int = MOST) -> list[JobView]:
         """Return jobs, the newest first; only those that have not ended, if asked."""
         where = {"status": list(_UNFINISHED)} if unfinished else {}
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             found = tx.jobs.find(newest_first=True, limit=limit, **where)
         return [showing.job_view(one) for one in found]
 
@@ -193,12 +193,12 @@ class Reading:
         Raises:
             NotFoundError: There is no such job.
         """
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             return showing.job_view(tx.jobs.get(key))
 
     def counts(self) -> CountsView:
         """Return how much there is."""
-        with self._database.begin() as tx:
+        with self._database.look() as tx:
             deployments = tx.deployments.find()
             return CountsView(
                 models=tx.models.count(),

@@ -21,6 +21,7 @@ from .transactions import Transaction
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _BUSY_TIMEOUT_S = 10
+_LOOKS = "conch_looks"  # marks a connection whose transaction takes no turn
 _TURN = 0x636F6E6368  # "conch": the key of the advisory lock
 
 
@@ -64,6 +65,21 @@ class Database:
         """
         with self._guarded(), self._engine.begin() as connection:
             yield Transaction(connection)
+
+    @contextmanager
+    def look(self) -> Iterator[Transaction]:
+        """Open a transaction that only reads: one moment of the database, without a turn to wait.
+
+        Raises:
+            DatabaseUnavailableError: The database does not answer, or the block tried to write.
+        """
+        options: dict[str, Any] = {_LOOKS: True}
+        if make_url(self.url).get_backend_name() != "sqlite":
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self._guarded(), self._engine.connect() as plain:
+            connection = plain.execution_options(**options)
+            with connection.begin():
+                yield Transaction(connection)
 
     def revision(self) -> tuple[str | None, bool]:
         """Return the version of the schema that is there, and whether this conch knows it.
@@ -110,8 +126,13 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get(_LOOKS):
+            connection.exec_driver_sql("PRAGMA query_only=ON")
+            connection.exec_driver_sql("BEGIN")
+            return
         # IMMEDIATE takes the write lock at once: a transaction that reads and then writes can
         # never fail half-way because another writer came between.
+        connection.exec_driver_sql("PRAGMA query_only=OFF")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
@@ -124,6 +145,7 @@ def _postgres(url: str) -> Engine:
     def _begin(connection: Connection) -> None:
         # One transaction at a time, as on SQLite: decisions are taken on what is read, and a
         # control plane writes little. The lock goes with the transaction, however it ends.
-        connection.execute(select(func.pg_advisory_xact_lock(_TURN)))
+        if not connection.get_execution_options().get(_LOOKS):
+            connection.execute(select(func.pg_advisory_xact_lock(_TURN)))
 
     return engine
