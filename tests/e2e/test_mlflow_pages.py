@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 from mlflow_fixtures import scaling_onnx
 from platform_fixtures import until
 from playwright.sync_api import Page, expect, sync_playwright
@@ -54,7 +55,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 
 def test_an_alias_set_in_the_browser_serves_the_model(platform: Platform, page: Page) -> None:
-    """Registering alone serves nothing; the alias does, seconds later, without a sweep."""
+    """Registering alone serves nothing; the alias does, and conch's tags are on the same page."""
     client, uri = platform.client, platform.settings.mlflow_uri
     until(lambda: client.mlflow()["kept_at"] is not None)
     run = _log_model(uri)
@@ -83,9 +84,12 @@ def test_an_alias_set_in_the_browser_serves_the_model(platform: Platform, page: 
     print(f"live {time.monotonic() - start:.2f} s after the page showed the alias")
     answer = client.predict(NAME, {"x": ROWS.tolist()})
     np.testing.assert_allclose(answer["outputs"]["y"], 2 * ROWS)
+
+    registry = MlflowClient(uri, uri)
+    until(lambda: registry.get_model_version(NAME, "1").tags.get("conch.status") == "live")
     page.reload()
-    page.get_by_role("button", name="Tags").click()
-    expect(page.get_by_text("conch.status")).to_be_visible()
+    expect(page.get_by_text("conch.status", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("live", exact=True)).to_be_visible()
 
 
 def _log_model(uri: str) -> Any:
