@@ -21,7 +21,7 @@ from .errors import (
 )
 from .homes import Home
 from .identities import Identity, identify, runs
-from .launching import launch, running, stop, wait_until_ready
+from .launching import alive, launch, running, stop, wait_until_ready
 from .observed import Observed, read_observed
 from .runtime import Runtime, RuntimeSpec, check, default_root, find, install, require
 from .settings import LocalSettings
@@ -48,6 +48,7 @@ __all__ = [
     "SlotNotReadyError",
     "SupervisorMissingError",
     "SupervisorRunningError",
+    "alive",
     "check",
     "default_root",
     "find",

@@ -17,7 +17,7 @@ from .desired import Desired, DesiredFile
 from .errors import SupervisorMissingError
 from .gateways import Gateway
 from .homes import Home
-from .identities import runs
+from .identities import Identity, runs
 from .instances import Phase
 from .observed import Observed, read_observed
 
@@ -69,6 +69,16 @@ def running(home: Path) -> int | None:
     if observed is None or not place.lock.exists():
         return None
     return observed.supervisor.pid if runs(observed.supervisor) else None
+
+
+def alive(home: Path) -> frozenset[str]:
+    """Return the names of a home's processes that run, whether or not a supervisor watches them."""
+    observed = read_observed(Home(home.resolve()))
+    return frozenset(
+        name
+        for name, one in (observed.instances.items() if observed is not None else ())
+        if one.pid is not None and runs(Identity(pid=one.pid, started=one.started))
+    )
 
 
 def wait_until_ready(

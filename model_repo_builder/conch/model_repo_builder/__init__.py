@@ -11,6 +11,7 @@ from .errors import (
     BuildError,
     CorruptArtefactError,
     DigestMismatchError,
+    DiskFullError,
     FrameworkMissingError,
     MemoryLimitError,
     MissingInputExampleError,
@@ -26,6 +27,7 @@ from .errors import (
     UnverifiedError,
     WeakEvidenceError,
     WorkerCrashedError,
+    disk_full,
 )
 from .manifests import Manifest, check_digest, read_manifest
 from .preflight import PreflightResult, preflight
@@ -44,6 +46,7 @@ __all__ = [
     "BuildResult",
     "CorruptArtefactError",
     "DigestMismatchError",
+    "DiskFullError",
     "FrameworkMissingError",
     "Limits",
     "Manifest",
@@ -70,6 +73,7 @@ __all__ = [
     "WorstRow",
     "build",
     "check_digest",
+    "disk_full",
     "preflight",
     "read_manifest",
     "read_report",

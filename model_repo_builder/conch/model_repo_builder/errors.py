@@ -7,6 +7,7 @@ not meet.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from conch.core import ConchError
@@ -103,6 +104,13 @@ class WorkerCrashedError(BuildError):
     retryable = True
 
 
+class DiskFullError(BuildError):
+    """The file system has no room for the model or its build; nothing was published."""
+
+    code = "build-disk-full"
+    retryable = True
+
+
 class BuildCancelledError(BuildError):
     """Somebody asked for the build to stop."""
 
@@ -133,6 +141,19 @@ class RemoteBuildError(BuildError):
 
     def __init__(self, value: dict[str, Any]) -> None:
         super().__init__(value["message"], hint=value["hint"], **value["details"])
+
+
+def disk_full(error: BaseException) -> DiskFullError | None:
+    """Return the error to tell where one was caused by a full file system; else None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(
+                f"The disk is full: {cause.strerror} ({cause.filename or 'file unknown'}).",
+                hint="Make room; the build is tried again by itself.",
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def error_from_dict(value: dict[str, Any]) -> BuildError:

@@ -25,7 +25,7 @@ from conch.core import ConchError
 
 from . import pytorch_models
 from .building import build
-from .errors import BuildError
+from .errors import BuildError, disk_full
 from .loading import LOADERS, Loader
 from .requests import BuildRequest
 from .warming import warm
@@ -54,7 +54,7 @@ def _serve(message: dict[str, Any], say: Say, loaders: Mapping[str, Loader]) -> 
             loaders=loaders,
         )
     except ConchError as error:
-        say({"error": error.as_dict()})
+        say({"error": (disk_full(error) or error).as_dict()})
     except Exception as error:  # a bug of ours or of a framework's must not end the worker
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
@@ -62,7 +62,7 @@ def _serve(message: dict[str, Any], say: Say, loaders: Mapping[str, Loader]) -> 
             f"The build failed unexpectedly: {type(error).__name__}: {lines[0]:.300}",
             hint="The builder's log has the traceback.",
         )
-        say({"error": unexpected.as_dict()})
+        say({"error": (disk_full(error) or unexpected).as_dict()})
     else:
         say({"manifest": manifest.as_dict()})
 

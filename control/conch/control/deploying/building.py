@@ -18,7 +18,14 @@ from conch.core import (
     TritonName,
     next_version,
 )
-from conch.model_repo_builder import BuildRequest, Limits, Manifest, check_digest, read_manifest
+from conch.model_repo_builder import (
+    BuildRequest,
+    Limits,
+    Manifest,
+    check_digest,
+    disk_full,
+    read_manifest,
+)
 
 from ..jobs import CancelledError, JobContext, LeaseLostError
 from ..ports import Workshop
@@ -118,7 +125,9 @@ class BuildJob:
         try:
             manifest = _published(output)
             if manifest is None:
-                fetched, manifest = self._make(context, model, version, build, output)
+                fetched, manifest = self._make_where_there_is_room(
+                    context, model, version, build, output
+                )
         except (CancelledError, LeaseLostError):
             raise
         except ConchError as error:
@@ -129,6 +138,16 @@ class BuildJob:
             reason = error.as_dict()
             return context.commit(lambda tx: self._refuse(tx, build, reason))
         return context.commit(lambda tx: self._keep(tx, build, manifest, fetched, output))
+
+    def _make_where_there_is_room(
+        self, context: JobContext, model: Model, version: Version, build: Build, output: Path
+    ) -> tuple[FetchedModel, Manifest]:
+        try:
+            return self._make(context, model, version, build, output)
+        except (OSError, ConchError) as error:
+            if (full := disk_full(error)) is not None:
+                raise full from error
+            raise
 
     def _make(
         self, context: JobContext, model: Model, version: Version, build: Build, output: Path
