@@ -11,6 +11,8 @@ from mlflow.tracking import MlflowClient
 from platform_fixtures import until
 from whole_platform import Platform, perceptron, register
 
+from conch.control.doctor import diagnose, observe
+
 pytestmark = pytest.mark.real
 
 ROWS = np.random.default_rng(5).standard_normal((16, 8)).astype(np.float32)
@@ -45,3 +47,16 @@ def test_the_webhook_is_signed_and_kept(whole_platform: Platform) -> None:
     assert (settings.home / "mlflow.key").stat().st_mode & 0o077 == 0
     key = (settings.home / "mlflow.key").read_text().strip()
     assert key not in (settings.home / "serving" / "desired.json").read_text()
+
+
+def test_the_doctor_finds_a_platform_that_runs_well(whole_platform: Platform) -> None:
+    """Nothing but what the machine lacks: test deliveries arrive, clocks agree, WAL is on."""
+    facts = observe(whole_platform.settings)
+    found = {finding.code for finding in diagnose(facts)} - {"disk-low", "memory-low"}
+    assert not found
+    assert facts.runtime is not None
+    assert facts.runtime.numpy.startswith("1.")
+    assert facts.mlflow is not None
+    assert facts.mlflow.version == facts.mlflow.client
+    assert facts.database is not None
+    assert facts.database.journal_mode == "wal"

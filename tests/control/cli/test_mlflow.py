@@ -74,3 +74,14 @@ def test_a_server_that_is_away_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     said = CommandLine(home=tmp_path).run("mlflow", "connect")
     assert said.code == Exit.FAILED
     assert "registry-unavailable" in said.err
+
+
+def test_webhooks_that_are_off_are_not_connected(
+    command_line: CommandLine, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow is not made to call what would refuse."""
+    monkeypatch.setenv("CONCH_MLFLOW__WEBHOOKS", "off")
+    said = command_line.run("mlflow", "connect")
+    assert said.code == Exit.FAILED
+    assert "webhooks-off" in said.err
+    assert list(mlflow_server.client.list_webhooks()) == []

@@ -32,10 +32,13 @@ def connect(
     context: typer.Context, url: Url = None, home: Home = None, output: Output = None
 ) -> None:
     """Have MLflow call conch: create its webhook, or put it right; can be repeated."""
+    from ..receiving import WebhooksOffError
     from ..registry import WebhookAction
 
     session = session_of(context, home, output)
     settings, secret, address = _ends(session, url)
+    if settings.mlflow.webhooks == "off":
+        raise WebhooksOffError("conch takes no webhooks.", hint="Set `mlflow.webhooks`.")
     action = _registry(settings).ensure_webhook(address, secret)
     did = {
         WebhookAction.CREATED: "created; it may miss events for the first minute",
