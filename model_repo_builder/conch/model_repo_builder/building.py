@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,9 +30,12 @@ from .publishing import staged
 from .reports import VerificationReport
 from .repository import served_spec, write_portable
 from .requests import BuildRequest
-from .rows import RowPlan, batch_sizes, make_cases, row_bytes
+from .rows import Case, RowPlan, batch_sizes, make_cases, row_bytes
 from .signatures import check_declared, coarsest_float, graph_signature
 from .sources import Arrays, AxisRange, SourceModel, batch_axis
+from .split_rows import column_rows, split_rows
+from .tabular_models import TabularModel
+from .ties import untied
 from .verifying import (
     Answered,
     ask_source,
@@ -44,7 +47,20 @@ from .verifying import (
 REPORT: Final = "report.json"
 Progress = Callable[[float, str], None]
 
-_TOOLS: Final = ("conch", "numpy", "onnx", "onnxruntime", "onnxscript", "torch")
+_TOOLS: Final = {
+    "conch": "conch",
+    "lightgbm": "lightgbm",
+    "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "onnxscript": "onnxscript",
+    "skl2onnx": "skl2onnx",
+    "sklearn": "scikit-learn",
+    "torch": "torch",
+    "xgboost": "xgboost-cpu",
+}
+"""Distributions by the module that they install."""
+
 _STATIC_BATCH: Final = (
     "not every input starts with one dynamic axis, so the model is served without batching; log it "
     "with an input example of two rows or more, and -1 first in the signature, to have it"
@@ -76,16 +92,19 @@ def build(
     with staged(request.output) as folder:
         clock = _Clock(progress)
         with clock.stage(0.0, "load", "reading the model"):
-            logged = read_mlflow_model(request.source)
+            logged = read_mlflow_model(request.source, trusted=request.trust_pickles)
             source_digest = folder_digest(request.source)
             source = load_source(logged, loaders=loaders)
         with clock.stage(0.15, "ask", "asking the registered model"):
             batch = _batch(source)
-            answered, refused = ask_source(source.run, make_cases(*_plan(source, batch, request)))
+            cases, said = _cases(source, batch, request)
+            answered, refused = ask_source(source.run, cases)
+            answered = untied(answered)
         with clock.stage(0.3, "convert", "converting to ONNX"):
             graph, steps = convert(source, caps=request.caps, converters=converters)
             payload = _checked(graph)
-            notes = check_declared(graph, logged.inputs, logged.outputs)
+            if not isinstance(source, TabularModel):  # whose tensors are made from the signature
+                said = check_declared(graph, logged.inputs, logged.outputs)
             session = OnnxSession(payload)
         with clock.stage(0.7, "verify", "comparing the answers"):
             report = compare(
@@ -94,7 +113,7 @@ def build(
                 coarsest=coarsest_float(graph),
                 seed=request.seed,
                 batch=batch,
-                notes=(*notes, *refused),
+                notes=(*said, *refused),
             )
             report = _judged(report, source, request)
             batching = _batching(source, batch, request, answered, session, graph)
@@ -158,6 +177,20 @@ def _batch(source: SourceModel) -> str | None:
     """The batch axis, if the model takes one row of it."""
     batch = batch_axis(source.inputs)
     return batch if batch is not None and source.axes[batch].low <= 1 else None
+
+
+def _cases(
+    source: SourceModel, batch: str | None, request: BuildRequest
+) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """The rows to ask, and remarks on them."""
+    cases = make_cases(*_plan(source, batch, request))
+    if not isinstance(source, TabularModel):
+        return cases, ()
+    columns = column_rows(source, seed=request.seed)
+    found = split_rows(source, seed=request.seed)
+    if found is None:
+        return (*cases, *columns), (source.table.note,)
+    return (*cases, *columns, *found.cases), (source.table.note, found.note)
 
 
 def _plan(
@@ -292,8 +325,9 @@ def _manifest(
 
 def _tools() -> dict[str, str]:
     """The versions of what is loaded here."""
-    return {
-        name: importlib.metadata.version(name)
-        for name in _TOOLS
-        if name.partition(".")[0] in sys.modules
-    }
+    found: dict[str, str] = {}
+    for module, distribution in _TOOLS.items():
+        if module in sys.modules:
+            with suppress(importlib.metadata.PackageNotFoundError):  # another build of the same
+                found[distribution] = importlib.metadata.version(distribution)
+    return found

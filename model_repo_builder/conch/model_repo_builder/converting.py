@@ -16,6 +16,7 @@ from .onnx_files import check_caps, default_opset
 from .onnx_models import OnnxModel
 from .requests import RuntimeCaps
 from .sources import SourceModel
+from .tabular_export import SklearnExporter, TreeExporter
 from .torch_export import TorchExporter
 
 
@@ -75,7 +76,12 @@ class KeepOnnx:
         return source.proto
 
 
-CONVERTERS: tuple[Converter, ...] = (KeepOnnx(), TorchExporter())
+CONVERTERS: tuple[Converter, ...] = (
+    KeepOnnx(),
+    TorchExporter(),
+    TreeExporter(),
+    SklearnExporter(),
+)
 """In the order of preference: the fewer changes to a model, the earlier."""
 
 

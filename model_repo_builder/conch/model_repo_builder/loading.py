@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from . import onnx_models, pytorch_models
+from . import booster_models, onnx_models, pytorch_models, sklearn_models
 from .errors import UnknownFlavourError
 from .mlflow_models import MlflowModel
 from .sources import SourceModel
@@ -15,6 +15,9 @@ Loader = Callable[[MlflowModel], SourceModel]
 LOADERS: Final[Mapping[str, Loader]] = {
     onnx_models.FLAVOUR: onnx_models.load_onnx,
     pytorch_models.FLAVOUR: pytorch_models.load_pytorch,
+    sklearn_models.FLAVOUR: sklearn_models.load_sklearn,
+    booster_models.XGBOOST: booster_models.load_xgboost,
+    booster_models.LIGHTGBM: booster_models.load_lightgbm,
 }
 """By MLflow's name of the flavour; a model with several is loaded by the first one here."""
 

@@ -59,6 +59,7 @@ class MlflowModel:
         example: The input example by input name (empty name for a single unnamed array), as
             logged; None where there is none that can be read as arrays.
         mlflow_version: The MLflow that wrote it.
+        trusted: Whether the operator lets code that is stored in the model run.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class MlflowModel:
     outputs: tuple[DeclaredTensor, ...] | None
     example: Mapping[str, np.ndarray] | None
     mlflow_version: str
+    trusted: bool = False
 
     def file(self, relative: str) -> Path:
         """Return a path within the model's folder.
@@ -89,8 +91,12 @@ class MlflowModel:
         return found
 
 
-def read_mlflow_model(path: Path) -> MlflowModel:
+def read_mlflow_model(path: Path, *, trusted: bool = False) -> MlflowModel:
     """Read the folder of one MLflow model.
+
+    Args:
+        path: The folder that holds `MLmodel`.
+        trusted: See `MlflowModel`.
 
     Raises:
         CorruptArtefactError: `MLmodel` or a file that it names cannot be read.
@@ -105,6 +111,7 @@ def read_mlflow_model(path: Path) -> MlflowModel:
             outputs=_declared(signature.get("outputs")),
             example=_example(path, value.get("saved_input_example_info")),
             mlflow_version=str(value.get("mlflow_version", "")),
+            trusted=trusted,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise CorruptArtefactError(

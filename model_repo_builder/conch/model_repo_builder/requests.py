@@ -62,6 +62,8 @@ class BuildRequest:
         limits: What the build may take.
         caps: What the serving runtime reads.
         refuse_weak_evidence: Whether agreement on rows that prove little refuses the version.
+        trust_pickles: Whether code that is stored in the model may run: a pickled model is one.
+            Who may register a model may then run anything as the builder.
     """
 
     build_id: str
@@ -75,6 +77,7 @@ class BuildRequest:
     limits: Limits = field(default_factory=Limits)
     caps: RuntimeCaps = field(default_factory=RuntimeCaps)
     refuse_weak_evidence: bool = False
+    trust_pickles: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible form; `from_dict` reads it back."""
@@ -94,6 +97,7 @@ class BuildRequest:
                 "onnxruntime": self.caps.onnxruntime,
             },
             "refuse_weak_evidence": self.refuse_weak_evidence,
+            "trust_pickles": self.trust_pickles,
         }
 
     @classmethod
@@ -111,4 +115,5 @@ class BuildRequest:
             limits=Limits(**value["limits"]),
             caps=RuntimeCaps(**value["caps"]),
             refuse_weak_evidence=value["refuse_weak_evidence"],
+            trust_pickles=value.get("trust_pickles", False),
         )
