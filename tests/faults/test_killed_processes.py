@@ -1,13 +1,18 @@
-"""`kill -9` of every process of a platform, under load over HTTP and gRPC with checked answers."""
+"""`kill -9` of every process, and a model that crashes servers: under load, every answer checked.
+
+Over HTTP and gRPC, on a platform of its own with two servers in each slot.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import inflicting
 import pytest
-from inflicting import Subject, subject, watched
-from whole_platform import running_whole_platform
+from inflicting import ROWS, Subject, subject, until, watched
+from poisoning import poison
+from whole_platform import answers, perceptron, register, running_whole_platform
 
 from conch.control.settings import ServingSettings
 
@@ -76,3 +81,38 @@ def test_inference_does_not_notice_mlflow(it: Subject) -> None:
         inflicting.kill_mlflow(it)
     assert load.tally.failed == []
     assert load.tally.wrong == []
+
+
+def test_a_candidate_that_crashes_servers_is_taken_back_and_quarantined(it: Subject) -> None:
+    """Its release ends by itself, all callers are with the live version, neighbours lose nothing.
+
+    Its program is made to crash its server (SIGSEGV) at the fortieth execution, after the checks.
+    """
+    client, settings = it.platform.client, it.platform.settings
+    beside = subject(it.platform, "next door", seed=13)
+    number = register(perceptron(14), it.model, settings.mlflow_uri, rows=ROWS)
+    client.sweep()
+    version = client.wait_verified(it.model, number, timeout_s=120)
+    it.expected[int(version["ordinal"])] = answers(perceptron(14), ROWS)
+    poison(Path(client.build(version["build_id"])["path"]), crash_at=40)
+    live = client.model(it.model)["live_version"]
+    with watched(beside.load()) as neighbours, watched(it.load()) as load:
+        client.start_release(it.model, number, weight=50)
+        client.wait_release_running(it.model, timeout_s=60)
+        until(lambda: client.releases(model=it.model)[0]["status"] == "failed", timeout_s=60)
+        until(lambda: shares(it) == {live: 100.0}, timeout_s=30)
+    assert neighbours.tally.failed == []
+    assert neighbours.tally.wrong == []
+    assert load.tally.wrong == []
+    assert client.build(version["build_id"])["status"] == "quarantined"
+    assert client.releases(model=it.model)[0]["reason"]["code"] == "candidate-failed"
+    assert client.model(it.model)["live_version"] == live
+    with watched(it.load()) as after:
+        pass
+    assert after.tally.failed == []
+
+
+def shares(it: Subject) -> dict[int, float]:
+    """Return the weights in force by version, in percent."""
+    arms = it.platform.client.deployment(it.model)["arms"]
+    return {arm["version"]: arm["weight"] for arm in arms}

@@ -249,16 +249,18 @@ def _ready(it: Subject) -> bool:
 
 def _fit(it: Subject) -> bool:
     try:
-        return it.platform.client.ready()["status"] == "ready"
+        found = it.platform.client.ready()
     except ConchError:
         return False
+    return bool(found["status"] == "ready")
 
 
 def _swept(it: Subject) -> bool:
     try:
-        return bool(it.platform.client.sweep(wait=True)["done"])
+        found = it.platform.client.sweep(wait=True)
     except ConchError:
         return False
+    return bool(found["done"])
 
 
 def _building(it: Subject, number: int) -> bool:

@@ -21,6 +21,12 @@ from .settings import Settings, running_settings
 
 CONTROL: Final = "control"
 MLFLOW: Final = "mlflow"
+_LISTENERS: Final = {
+    "api.inference_port": "envoy",
+    "api.control_port": CONTROL,
+    "mlflow.port": MLFLOW,
+}
+"""Which process listens on the port of a setting."""
 _MLFLOW_START_S: Final = 180.0
 
 
@@ -172,9 +178,8 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
             "conch was to start an MLflow server, which is not installed.",
             hint="pip install 'conch[mlflow]', or name yours: CONCH_MLFLOW__URI=http://...",
         )
-    if local.running(serving_home(settings)) is None:
-        for port in ports(settings, own_mlflow=own_mlflow).values():
-            check_free(settings.api.host, port)
+    for port in due_ports(settings, own_mlflow=own_mlflow).values():
+        check_free(settings.api.host, port)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for folder in ("logs", "builds"):
         (settings.home / folder).mkdir(exist_ok=True)
@@ -196,6 +201,20 @@ def ports(settings: Settings, *, own_mlflow: bool) -> dict[str, int]:
         "api.control_port": settings.api.control_port,
     }
     return found | ({"mlflow.port": settings.mlflow.port} if own_mlflow else {})
+
+
+def due_ports(settings: Settings, *, own_mlflow: bool) -> dict[str, int]:
+    """Return the ports that have to be free for the platform to come up, by setting.
+
+    Those of its own processes are not among them: what a killed supervisor left running is taken
+    over, with its ports.
+    """
+    home = serving_home(settings)
+    if local.running(home) is not None:
+        return {}
+    alive = local.alive(home)
+    wanted = ports(settings, own_mlflow=own_mlflow)
+    return {setting: port for setting, port in wanted.items() if _LISTENERS[setting] not in alive}
 
 
 def check_free(host: str, port: int) -> None:
