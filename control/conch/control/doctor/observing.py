@@ -54,7 +54,7 @@ def observe(settings: Settings, *, runtime_root: Path | None = None) -> Facts:
         keys=tuple(_file(home / name) for name in KEY_NAMES if (home / name).exists()),
         disk_free_bytes=psutil.disk_usage(str(there)).free,
         memory_available_bytes=psutil.virtual_memory().available,
-        ports=() if state.running else _ports(settings, own_mlflow=own_mlflow),
+        ports=_ports(settings, own_mlflow=own_mlflow),
         mlflow_missing=own_mlflow and not platform.mlflow_server_installed(),
         runtime=_runtime(runtime_root),
         mlflow=ask_mlflow(settings, deliver=fit) if reachable else None,
@@ -79,7 +79,7 @@ def _file(path: Path) -> FileFacts:
 
 def _ports(settings: Settings, *, own_mlflow: bool) -> tuple[PortFacts, ...]:
     found = []
-    for setting, port in platform.ports(settings, own_mlflow=own_mlflow).items():
+    for setting, port in platform.due_ports(settings, own_mlflow=own_mlflow).items():
         held = ""
         try:
             platform.check_free(settings.api.host, port)
