@@ -33,7 +33,8 @@ class LocalSettings:
         exit_timeout_s: How long Triton may take to end after SIGTERM, before it is killed.
         start_timeout_s: How long a process may take to become ready before it is started again.
         health_interval_s: Period of Envoy's active health checks.
-        gateway_threads: Worker threads of Envoy.
+        gateway_threads: Worker threads of Envoy. Half of the cores, since the servers need the
+            rest: on two cores one thread took 230 us of CPU a request, two took 252 us.
         http_threads: HTTP threads of one Triton server.
         log_bytes: A log file above this size is rotated.
         log_files: How many rotated files are kept of each log.
@@ -54,7 +55,7 @@ class LocalSettings:
     exit_timeout_s: int = 10
     start_timeout_s: float = 60.0
     health_interval_s: float = 0.5
-    gateway_threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 4))
+    gateway_threads: int = field(default_factory=lambda: min(max((os.cpu_count() or 1) // 2, 1), 4))
     http_threads: int = field(default_factory=lambda: min(max(os.cpu_count() or 1, 2), 8))
     log_bytes: int = 128 * 1024 * 1024
     log_files: int = 3
