@@ -89,7 +89,7 @@ def test_a_candidate_that_crashes_servers_is_taken_back_and_quarantined(it: Subj
     Its program is made to crash its server (SIGSEGV) at the fortieth execution, after the checks.
     """
     client, settings = it.platform.client, it.platform.settings
-    beside = subject(it.platform, "next door", seed=13)
+    beside = subject(it.platform, "beside", seed=13)
     number = register(perceptron(14), it.model, settings.mlflow_uri, rows=ROWS)
     client.sweep()
     version = client.wait_verified(it.model, number, timeout_s=120)
