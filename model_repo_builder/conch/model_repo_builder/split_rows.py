@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from .tabular_models import TabularModel
 from .tree_ensembles import Split, splits
 
 _MOST_SPLITS: Final = 3000
+_FEW_ROWS: Final = 8
 _CASE_ROWS: Final = 1024
 _MADE_ROWS: Final = 64
 _BISECTIONS: Final = 70
@@ -233,6 +235,8 @@ def _bisected(
     for _ in range(_BISECTIONS):
         middle = (low.astype(np.float64) + high.astype(np.float64)) / 2
         middle = middle.astype(low.dtype)
+        if np.all((middle == low) | (middle == high)):
+            break
         same = above(middle) == first
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     ends = [low, high, np.nextafter(low, 2 * low - high), np.nextafter(high, 2 * high - low)]
@@ -262,11 +266,12 @@ def _with_missing(source: TabularModel, base: Arrays, random: np.random.Generato
 
 
 def _cases(rows: Arrays, name: str) -> tuple[Case, ...]:
+    """Cut rows into cases, the first small enough to become golden rows."""
     total = len(next(iter(rows.values())))
+    begins = [0, *range(_FEW_ROWS, total, _CASE_ROWS)]
     cases = []
-    for number, begin in enumerate(range(0, total, _CASE_ROWS), start=1):
-        part = {key: array[begin : begin + _CASE_ROWS] for key, array in rows.items()}
-        size = min(_CASE_ROWS, total - begin)
-        label = f"{name}-{number}"
-        cases.append(Case(name=label, inputs=part, sizes={BATCH: size}, rows=size))
+    for number, (begin, end) in enumerate(pairwise([*begins, total]), start=1):
+        part = {key: array[begin:end] for key, array in rows.items()}
+        size = end - begin
+        cases.append(Case(name=f"{name}-{number}", inputs=part, sizes={BATCH: size}, rows=size))
     return tuple(cases)
