@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from platform_fixtures import A, B, LocalPlatform, Traffic, X, all_to, split_of,
 from conch.core import InvalidValueError, ServerState, SlotName
 from conch.local import (
     BuildIncompleteError,
+    DesiredFile,
     InferenceFailedError,
     LoadFailedError,
     SlotNotReadyError,
 )
 from conch.local.homes import Home
+from conch.local.instances import Phase
 from conch.local.repositories import held
 
 pytestmark = pytest.mark.real
@@ -190,6 +194,30 @@ def test_scaling_a_slot_loses_nothing(local_platform: LocalPlatform) -> None:
     assert {version for _, version, _ in traffic.answers} == {4}
     with pytest.raises(InvalidValueError):
         target.scale(SlotName("z"), 1)
+
+
+def test_a_server_that_joins_during_a_load_gets_it_before_traffic(
+    local_platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """Whoever asks the new build from the moment it is loaded gets an answer from either server."""
+    target, gate = local_platform.target, tmp_path / "gate"
+    gated = local_platform.build("gated", 1, behaviour=f"gate-{gate}")
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(target.load, gated, A, timeout_s=60)
+        until(lambda: bool(DesiredFile(Home(local_platform.home)).require().loading))
+        target.scale(A, 2)
+        until(lambda: local_platform.phase("triton-a-1") in (Phase.LOADING, Phase.READY))
+        gate.touch()
+        loading.result()
+    target.set_routes([all_to("gated", "a", gated)])
+    with Traffic(local_platform, "gated") as traffic:
+        until(lambda: local_platform.phase("triton-a-1") is Phase.READY)
+        traffic.wait_for(60)
+    assert traffic.failures == []
+    assert traffic.versions() == {1}
+    target.unload(gated.model, A)
+    target.scale(A, 1)
+    until(lambda: local_platform.phase("triton-a-1") is None)
 
 
 def test_setting_the_same_routes_again_changes_nothing(local_platform: LocalPlatform) -> None:

@@ -131,6 +131,14 @@ FAULT = Seen(exit="killed by SIGSEGV", fault=True)
             id="loaded",
         ),
         pytest.param(
+            server(Phase.LOADING),
+            Seen(alive=True, assertion=AssertionResult(asserted={}, refused={})),
+            {"desired": LOADED},
+            Phase.LOADING,
+            (Assert(name=NAME, loads=(LOAD,), unloads=()),),
+            id="more came meanwhile: loaded before there is traffic",
+        ),
+        pytest.param(
             server(Phase.READY, asserted={"m": 2}),
             READY,
             {"desired": LOADED},

@@ -32,6 +32,10 @@ class TritonPythonModel:
             raise RuntimeError("these weights are broken")
         if BEHAVIOUR == "crash":
             kill_server("SIGKILL")
+        if BEHAVIOUR.startswith("gate-"):
+            import time
+            while not os.path.exists(BEHAVIOUR[5:]):
+                time.sleep(0.02)
         if BEHAVIOUR == "hang":
             import time
             time.sleep(3600)
@@ -82,7 +86,7 @@ def make_build(folder: Path, model: str, ordinal: int, *, behaviour: str = "answ
         model: The model.
         ordinal: Its version.
         behaviour: `answer`; `refuse` to load; `crash` the server while it loads (SIGKILL); `hang`
-            for an hour while it loads; `fault-at-N`: crash the server (SIGSEGV) at the N-th
+            for an hour while it loads; `gate-PATH`: load once that path exists; `fault-at-N`: crash the server (SIGSEGV) at the N-th
             execution.
     """
     build_id = f"{model}-b{ordinal}"

@@ -31,6 +31,7 @@ from conch.local import (
     wait_until_ready,
 )
 from conch.local.homes import Home
+from conch.local.instances import Phase
 
 A, B = SlotName("a"), SlotName("b")
 X = np.ones((1, 4), np.float32)
@@ -108,6 +109,13 @@ class LocalPlatform:
         observed = read_observed(Home(self.home))
         assert observed is not None
         return observed.instances[name].pid
+
+    def phase(self, name: str) -> Phase | None:
+        """Return where something under supervision is in its life; None where it is not there."""
+        observed = read_observed(Home(self.home))
+        assert observed is not None
+        one = observed.instances.get(name)
+        return None if one is None else one.phase
 
     def processes(self) -> list[psutil.Process]:
         """Return every process of this home, children of servers included."""

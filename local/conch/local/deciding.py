@@ -265,8 +265,6 @@ def _running(
         asserted = {**one.asserted, **seen.assertion.asserted}
         held = {model: n for model, n in asserted.items() if n > 0}
         one = replace(one, asserted=held, refused=seen.assertion.refused)
-        if one.phase is Phase.LOADING:
-            one = replace(one, phase=Phase.READY, since=now)
     if seen.ready is False and one.phase is Phase.READY:
         since = one.unready_since if one.unready_since is not None else now
         one = replace(one, unready_since=since)
