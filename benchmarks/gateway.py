@@ -7,7 +7,7 @@ environment of its own that the first run installs into the user's cache. Every 
 256 rows as the model does before anything is timed. Then all take turns, round after round, and
 medians over the rounds are printed. HTTP load is wrk's, gRPC load the C core's.
 
-    python benchmarks/gateway.py [--quick] [--json] [--peers kserve,mlserver,bentoml,fastapi]
+    python benchmarks/gateway.py [--quick] [--json] [--peers kserve,mlserver,...]
 
 Keys of the JSON object, which is the last line:
 

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import numpy as np
 import onnxruntime
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import ORJSONResponse
-from orjson import loads
+from fastapi import FastAPI, Request, Response
+from orjson import dumps, loads
+from pydantic import BaseModel
 
 LARGEST_BATCH = 64
 
@@ -63,25 +63,50 @@ async def lifespan(app: FastAPI):
 app = FastAPI(lifespan=lifespan)
 
 
-@app.get("/ready")
-async def ready() -> dict:
-    """Answer once the model is loaded."""
-    return {}
+class Tensor(BaseModel):
+    """One tensor of the Open Inference Protocol."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float]
+
+
+class InferRequest(BaseModel):
+    """A request of that protocol."""
+
+    inputs: list[Tensor]
+
+
+class InferResponse(BaseModel):
+    """Its answer."""
+
+    model_name: str
+    outputs: list[Tensor]
 
 
 @app.post("/v2/models/mlp/infer")
-async def infer(request: Request) -> ORJSONResponse:
-    """Answer a request of the Open Inference Protocol with one tensor."""
+async def infer(question: InferRequest, request: Request) -> InferResponse:
+    """Answer as FastAPI's documentation teaches: bodies are models, and are validated."""
+    tensor = question.inputs[0]
+    rows = np.array(tensor.data, dtype=np.float32).reshape(tensor.shape)
+    answer = await request.app.state.batcher.infer(rows)
+    data, shape = answer.ravel().tolist(), list(answer.shape)
+    output = Tensor(name="y", datatype="FP32", shape=shape, data=data)
+    return InferResponse(model_name="mlp", outputs=[output])
+
+
+@app.post("/raw/infer")
+async def infer_raw(request: Request) -> Response:
+    """Answer without validation, with orjson: the fastest that this framework was seen to do."""
     tensor = loads(await request.body())["inputs"][0]
     rows = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
     answer = await request.app.state.batcher.infer(rows)
-    output = {
-        "name": "y",
-        "datatype": "FP32",
-        "shape": list(answer.shape),
-        "data": answer.ravel().tolist(),
-    }
-    return ORJSONResponse({"model_name": "mlp", "outputs": [output]})
+    data, shape = answer.ravel().tolist(), list(answer.shape)
+    output = {"name": "y", "datatype": "FP32", "shape": shape, "data": data}
+    return Response(
+        dumps({"model_name": "mlp", "outputs": [output]}), media_type="application/json"
+    )
 
 
 if __name__ == "__main__":
