@@ -44,6 +44,7 @@ def register_folder(uri: str, folder: Path, name: str = "steady") -> int:
     from mlflow import MlflowClient
 
     mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("tests")
     client = MlflowClient(uri)
     with mlflow.start_run() as run:
         mlflow.log_artifacts(str(folder), "model")

@@ -189,7 +189,7 @@ def test_a_cancelled_build_ends_with_its_children(
 
     def cancelled() -> bool:
         below = me.children(recursive=True)
-        sleepers = [p for p in below if "import time; time.sleep(600)" in p.cmdline()]
+        sleepers = [p for p in below if "import time; time.sleep(600)" in _words(p)]
         found.extend(sleepers)
         return bool(sleepers)
 
@@ -257,3 +257,11 @@ def test_a_closed_workbench_builds_nothing(
     assert not [process for process in started if process.is_running()]
     with pytest.raises(BuildCancelledError):
         bench.build(request_for(linear))
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Return a process's command line; none for one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

@@ -87,6 +87,7 @@ def register(module: Any, name: str, uri: str, *, rows: np.ndarray) -> int:
     from mlflow.types import Schema, TensorSpec
 
     mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("tests")  # else that of another test's server is in force
     width = answers(module, rows[:1]).shape[1]
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, rows.shape[1]))]),

@@ -91,7 +91,9 @@ def words(value: Any) -> str:
     ('accuracy=0.95', '-', 'yes', '12.5')
     """
     match value:
-        case None | "" | [] | {}:
+        case None | "" | []:
+            return "-"
+        case dict() if not value:
             return "-"
         case bool():
             return "yes" if value else "no"
