@@ -30,12 +30,21 @@ def test_what_the_registry_forgets_is_never_undeployed(whole_platform: Platform)
 
 def test_two_registrations_of_one_name_at_once_are_both_built(whole_platform: Platform) -> None:
     """Both versions are verified under ordinals of their own, and one of them is live."""
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
     client, name = whole_platform.client, "at once"
     uri = whole_platform.settings.mlflow_uri
+    made = [register(perceptron(n), f"made {n}", uri, rows=ROWS) for n in (31, 32)]
+    registry = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    sources = [
+        registry.get_model_version(f"made {n}", str(m)).source
+        for n, m in zip((31, 32), made, strict=True)
+    ]
     with ThreadPoolExecutor(2) as pool:
-        done = [pool.submit(register, perceptron(n), name, uri, rows=ROWS) for n in (31, 32)]
-        numbers = sorted(one.result() for one in done)
+        both = list(pool.map(lambda source: mlflow.register_model(source, name), sources))
     client.sweep()
+    numbers = sorted(int(one.version) for one in both)
     found = [client.wait_verified(name, number, timeout_s=120) for number in numbers]
     assert numbers == [1, 2]
     assert sorted(version["ordinal"] for version in found) == [1, 2]
