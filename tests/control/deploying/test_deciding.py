@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from conch.control.deploying.deciding import (
-    BUILD,
-    LOAD,
-    RETRY_AFTER_S,
+from conch.control.deploying.deciding import BUILD, LOAD, RETRY_AFTER_S, decide
+from conch.control.deploying.steps import (
     EndRelease,
     FailServing,
     GoBack,
@@ -26,7 +24,6 @@ from conch.control.deploying.deciding import (
     SetStatus,
     StartTraffic,
     Unload,
-    decide,
 )
 from conch.control.deploying.world import World, desired_split
 from conch.control.state import (

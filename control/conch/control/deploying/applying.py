@@ -1,4 +1,4 @@
-"""Writing the steps of `deciding.py` that are only rows, in the transaction of the decision."""
+"""Writing the steps of `steps.py` that are only rows, in the transaction of the decision."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from ..state import (
     VersionStatus,
     new_id,
 )
-from .deciding import (
-    BUILD,
-    LOAD,
+from .deciding import BUILD, LOAD
+from .steps import (
     EndRelease,
     FailServing,
     GoBack,

@@ -1,14 +1,13 @@
 """What to do next for one model: a pure function of its world.
 
-Each step is a value, applied by `applying.py` and printed by `--dry-run`; a step changes one thing
-and the next look at the world decides the one after it, so that any point at which the process
-dies leads back here and on to the same end.
+Each step is a value of `steps.py`, applied by `applying.py`; a step changes one thing and the next
+look at the world decides the one after it, so that any point at which the process dies leads back
+here and on to the same end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Final
@@ -23,12 +22,27 @@ from ..state import (
     Job,
     JobStatus,
     Json,
-    Release,
     ReleaseStatus,
     Serving,
     ServingStatus,
-    Version,
     VersionStatus,
+)
+from .steps import (
+    EndRelease,
+    FailServing,
+    GoBack,
+    GoLive,
+    Place,
+    Quarantine,
+    Refuse,
+    RequestBuild,
+    RequestLoad,
+    Retire,
+    SetReplicas,
+    SetStatus,
+    StartTraffic,
+    Step,
+    Unload,
 )
 from .world import World
 
@@ -36,130 +50,6 @@ BUILD = "build"
 LOAD = "load"
 RETRY_AFTER_S: Final = 5.0
 """How long a failure that may pass is left alone, in seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestBuild:
-    """Queue the build of a version that policy took up."""
-
-    version: Version
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse:
-    """Record why a version cannot be served."""
-
-    version: Version
-    reason: Json
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailServing:
-    """Record why a build could not be loaded into its slot."""
-
-    serving: Serving
-    reason: Json
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Give a model's first build a deployment and a slot."""
-
-    build: Build
-    slot: SlotName
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLoad:
-    """Queue the loading, warming and preflight of a build in its slot."""
-
-    serving: Serving
-    build: Build
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoLive:
-    """Make a loaded first build the one that answers."""
-
-    build: Build
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartTraffic:
-    """Let a release whose candidate passed its preflight begin."""
-
-    release: Release
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndRelease:
-    """End a release whose candidate cannot serve."""
-
-    release: Release
-    reason: ConchError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quarantine:
-    """Record that a build crashed its servers: neither it nor its version serves any more."""
-
-    build: Build
-    reason: ConchError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoBack:
-    """Give everything back to the build that was live before, without a person's word."""
-
-    release: Release
-    build: Build
-    reason: ConchError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retire:
-    """Take a build that nobody needs any more out of the routes."""
-
-    serving: Serving
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unload:
-    """Unload a retired build; the one step that acts on the target."""
-
-    serving: Serving
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetStatus:
-    """Write the deployment's status."""
-
-    status: DeploymentStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetReplicas:
-    """Write how many servers the live build has."""
-
-    count: int
-
-
-RowStep = (
-    RequestBuild
-    | Refuse
-    | Place
-    | RequestLoad
-    | FailServing
-    | GoLive
-    | StartTraffic
-    | EndRelease
-    | Quarantine
-    | GoBack
-    | Retire
-    | SetStatus
-    | SetReplicas
-)
-Step = RowStep | Unload
 
 
 class CandidateFailedError(ConchError):

@@ -13,7 +13,8 @@ from conch.core import ConchError, SlotName, TargetState, TrafficSplit, TritonNa
 from ..ports import Target
 from ..state import Database, Model, Transaction
 from .applying import apply
-from .deciding import Step, Unload, decide
+from .deciding import decide
+from .steps import Unload
 from .world import World, desired_split, observe
 
 log = logging.getLogger(__name__)
@@ -64,10 +65,6 @@ class Reconciler:
         self._wake_jobs = wake_jobs
         self.guard = guard
         self.lock = threading.RLock()
-
-    def plan(self) -> dict[str, tuple[Step, ...]]:
-        """Return what the next run would do first, by model, and do nothing."""
-        return {world.model.name: decide(world) for world in self._worlds(self._look())}
 
     def run(self) -> None:
         """Take every step that can be taken now.
