@@ -57,13 +57,14 @@ def test_one_that_was_overtaken_can_do_nothing_more(database: Database, clock: C
     assert not one.renew()
 
 
-def test_a_lease_that_ran_out_proves_nothing(database: Database, clock: Clock) -> None:
-    """Even unchallenged, a holder that did not renew in time stops acting."""
-    one = process(database, clock, "one")
+def test_a_lease_that_nobody_took_is_renewed_by_who_acts(database: Database, clock: Clock) -> None:
+    """A busy holder that renewed too late goes on, and keeps the others out again."""
+    one, two = process(database, clock, "one"), process(database, clock, "two")
     assert one.renew()
-    clock.pass_s(LEASE_S)
-    with pytest.raises(NotLeaderError), database.begin() as tx:
+    clock.pass_s(LEASE_S + 1)
+    with database.begin() as tx:
         one.prove(tx)
+    assert not two.renew()
 
 
 def test_giving_up_lets_the_next_one_in_at_once(database: Database, clock: Clock) -> None:

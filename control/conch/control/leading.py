@@ -72,17 +72,22 @@ class Leadership:
     def prove(self, tx: Transaction) -> None:
         """Check within a transaction that this process may act.
 
+        A lease that ran out and that nobody took is renewed here: transactions take turns, so
+        nobody can take it between this check and the commit.
+
         Raises:
-            NotLeaderError: Another process holds the lease, or it ran out.
+            NotLeaderError: Another process holds the lease.
         """
         lease = tx.leases.first(id=LEADER)
-        ours = lease is not None and lease.holder == self._holder and lease.token == self._token
-        if lease is None or not ours or lease.until <= self._now():
+        if lease is None or lease.holder != self._holder or lease.token != self._token:
             where = f" at {lease.url}" if lease is not None and lease.url else ""
             raise NotLeaderError(
                 f"Another control process{where} acts on this database.",
                 hint="Ask that one, or wait until its lease of a few seconds runs out.",
             )
+        now = self._now()
+        if lease.until <= now:
+            tx.leases.change(lease, until=now + timedelta(seconds=LEASE_S))
 
     def release(self) -> None:
         """Give the lease up, so that another process need not wait for it to run out."""
