@@ -11,6 +11,7 @@ import pytest
 from logged_tables import MIXED, NARROW, PEOPLE, RECIPES, TEXTS, TWO, Recipe, log_table
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
+from sklearn.ensemble import BaggingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVR
 
@@ -22,7 +23,6 @@ from conch.model_repo_builder import (
     PickledModelError,
     UnsupportedGraphError,
     build,
-    read_report,
 )
 from conch.model_repo_builder.onnx_sessions import OnnxSession
 
@@ -51,7 +51,7 @@ def wire(rows: Any, dtype: type) -> dict[str, np.ndarray]:
     """Rows as callers send them."""
     if isinstance(rows, np.ndarray) and rows.dtype == object:
         return {"input": rows.reshape(-1, 1)}
-    if isinstance(rows, np.ndarray) or all(kind.kind == "f" for kind in rows.dtypes):
+    if isinstance(rows, np.ndarray) or all(kind.kind in "if" for kind in rows.dtypes):
         return {"input": np.asarray(rows, dtype=dtype)}
     return {
         name: rows[name].to_numpy(dtype=object if rows[name].dtype.kind not in "if" else None)[
@@ -101,10 +101,10 @@ def test_a_model_is_built_and_answers_as_its_own_framework_does(
 
 
 def test_columns_of_numbers_are_one_tensor(tmp_path: Path, request_for: Requests) -> None:
-    """In the signature's order, as wide as its widest column; the manifest's report says so."""
+    """In the signature's order, as wide as its widest column; the manifest says so."""
     source, _ = log_table(tmp_path / "model", RECIPES["logistic"])
-    request = request_for(source)
-    (tensor,) = build(request).signature.inputs
+    manifest = build(request_for(source))
+    (tensor,) = manifest.signature.inputs
     assert (tensor.name, tensor.dtype, tensor.shape) == ("input", DType.FP64, (3,))
     assert any(
         "age, income, score are one FP64" in note for note in read_report(request.output).notes
@@ -139,6 +139,19 @@ def test_unheard_categories_and_words_are_taken(tmp_path: Path, request_for: Req
     texts = np.array(["", "no such Zebra", "FOX fox éclair x y", TEXTS[0]], dtype=object)
     found = served(request).run(wire(texts, np.float64))["probabilities"]
     np.testing.assert_allclose(found, estimator.predict_proba(texts), rtol=1e-5)
+
+
+def test_trees_inside_another_model_are_weak_evidence(
+    tmp_path: Path, request_for: Requests
+) -> None:
+    """They are exact, but no rows stand at their splits, and the report says so."""
+    recipe = Recipe(
+        make=lambda: BaggingRegressor(n_estimators=3, random_state=0), rows=PEOPLE, answers=TWO
+    )
+    source, _ = log_table(tmp_path / "model", recipe)
+    manifest = build(request_for(source))
+    assert not manifest.strong
+    assert any("parts of another model" in weakness for weakness in manifest.weaknesses)
 
 
 def test_a_pickled_model_is_refused_unless_trusted(tmp_path: Path, request_for: Requests) -> None:

@@ -14,8 +14,13 @@ from onnx import helper, numpy_helper
 
 from conch.model_repo_builder import BuildRequest, UnverifiedError, build
 from conch.model_repo_builder.converting import CONVERTERS, convert
+from conch.model_repo_builder.loading import load_source
+from conch.model_repo_builder.mlflow_models import read_mlflow_model
+from conch.model_repo_builder.onnx_sessions import OnnxSession
 from conch.model_repo_builder.requests import RuntimeCaps
 from conch.model_repo_builder.sources import SourceModel
+from conch.model_repo_builder.split_rows import base_rows
+from conch.model_repo_builder.tabular_models import TabularModel
 
 Requests = Callable[..., BuildRequest]
 Fault = Callable[[Any], None]
@@ -146,6 +151,21 @@ def test_a_fault_at_a_split_is_found_by_the_rows_beside_it(
     outputs = refusal.value.details["report"]["outputs"]
     worst = [row["case"] for output in outputs for row in output["worst"] if row["excess"] != "0"]
     assert any(case.startswith("splits-") for case in worst)
+
+
+@pytest.mark.parametrize("fault", [thresholds_in_float32, other_comparison])
+def test_random_rows_do_not_find_a_fault_at_a_split(fault: Fault, tmp_path: Path) -> None:
+    """Why rows are put there: 5,000 others, spread as the columns are, show nothing."""
+    path, _ = log_table(tmp_path / "model", RECIPES["lightgbm-booster"])
+    source = load_source(read_mlflow_model(path))
+    assert isinstance(source, TabularModel)
+    model, _ = convert(source, caps=RuntimeCaps())
+    fault(model)
+    session = OnnxSession(model.SerializeToString())
+    rows = base_rows(source, 5000, np.random.default_rng(7))
+    np.testing.assert_allclose(
+        session.run(rows)["prediction"], source.run(rows)["prediction"], rtol=1e-5
+    )
 
 
 def test_a_scaler_in_float32_before_trees_is_refused(tmp_path: Path, request_for: Requests) -> None:

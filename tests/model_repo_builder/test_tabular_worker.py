@@ -31,7 +31,7 @@ def test_a_worker_builds_it(tmp_path: Path, request_for: Requests, workbench: Wo
     assert manifest.strong
     assert {"scikit-learn", "skl2onnx"} <= set(manifest.tools)
     taken = [step["name"] for step in manifest.steps if step["taken"]]
-    assert taken == ["skl2onnx", "batching"]
+    assert taken == ["pack-columns", "skl2onnx", "batching"]
 
 
 @pytest.mark.parametrize(

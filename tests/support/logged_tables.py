@@ -129,6 +129,19 @@ RECIPES: dict[str, Recipe] = {
         rows=MIXED,
         answers=TWO,
     ),
+    "whole-numbers": Recipe(
+        make=lambda: make_pipeline(
+            ColumnTransformer(
+                [
+                    ("kids", OneHotEncoder(handle_unknown="ignore"), ["kids"]),
+                    ("scaled", StandardScaler(), ["age", "score"]),
+                ]
+            ),
+            LogisticRegression(),
+        ),
+        rows=MIXED[["kids", "age", "score"]],
+        answers=TWO,
+    ),
     "text": Recipe(
         make=lambda: make_pipeline(TfidfVectorizer(), LogisticRegression()),
         rows=TEXTS,

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,7 +130,7 @@ def build(
                 spec=served_spec(request.spec, max_batch_size=batching.rows),
                 warm_with=golden.cases[0],
             )
-            all_steps = (*steps, batching.step)
+            all_steps = (*_columns(source), *steps, batching.step)
             _write_report(report, all_steps, folder)
         manifest = _manifest(
             request,
@@ -186,11 +186,19 @@ def _cases(
     cases = make_cases(*_plan(source, batch, request))
     if not isinstance(source, TabularModel):
         return cases, ()
-    columns = column_rows(source, seed=request.seed)
+    cases += column_rows(source, seed=request.seed)
     found = split_rows(source, seed=request.seed)
-    if found is None:
-        return (*cases, *columns), (source.table.note,)
-    return (*cases, *columns, *found.cases), (source.table.note, found.note)
+    cases += () if found is None else found.cases
+    if source.trees is None or source.before is not None:
+        cases = tuple(replace(one, inputs=source.table.conform(one.inputs)) for one in cases)
+    return cases, () if found is None else (found.note,)
+
+
+def _columns(source: SourceModel) -> tuple[Step, ...]:
+    """How the columns of a table travel, which callers have to know."""
+    if not isinstance(source, TabularModel):
+        return ()
+    return (Step(name="pack-columns", taken=source.table.packed, reason=source.table.note),)
 
 
 def _plan(
@@ -234,7 +242,11 @@ def _judged(
 ) -> VerificationReport:
     """Refuse answers that differ, and weak evidence where the policy wants strong."""
     refuse_unless_passed(report)
-    extra = () if source.example else ("no input example was logged, so all rows are made up",)
+    extra: tuple[str, ...] = (
+        () if source.example else ("no input example was logged, so all rows are made up",)
+    )
+    if isinstance(source, TabularModel) and source.doubt:
+        extra = (*extra, source.doubt)
     weaknesses = (*report.weaknesses, *extra)
     judged = VerificationReport.from_dict(
         {**report.as_dict(), "weaknesses": weaknesses, "strong": not weaknesses}

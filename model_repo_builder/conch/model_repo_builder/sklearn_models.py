@@ -19,7 +19,7 @@ from .errors import (
     UnsupportedGraphError,
 )
 from .mlflow_models import MlflowModel
-from .sklearn_parts import check_trees
+from .sklearn_parts import check_trees, holds_trees
 from .sklearn_trees import sklearn_ensemble
 from .tables import example_of, table_of
 from .tabular_models import LABEL, PREDICTION, PROBABILITIES, TabularModel, label_array
@@ -32,6 +32,11 @@ _SKLEARN_TYPES: Final = (
     "sklearn.utils._bunch.Bunch",
 )
 """Plain data. Trees are checked after loading, see `check_trees`."""
+
+_HIDDEN: Final = (
+    "its trees are parts of another model, so no rows were put at their splits; they are converted "
+    "with exact thresholds all the same"
+)
 
 _RELOG: Final = (
     "Log it again with mlflow.sklearn.log_model(..., serialization_format='skops'), or let the "
@@ -89,6 +94,7 @@ def load_sklearn(model: MlflowModel) -> TabularModel:
         before=None if last is estimator else (lambda rows: _before(estimator, rows)),
         missing="HistGradientBoosting" in type(last).__name__ and last is estimator,
         example=example_of(model, table),
+        doubt=_HIDDEN if trees is None and holds_trees(estimator) else "",
     )
 
 

@@ -31,6 +31,11 @@ def parts(estimator: Any) -> list[Any]:
     return found
 
 
+def holds_trees(estimator: Any) -> bool:
+    """Tell whether an estimator is, or contains, decision trees."""
+    return any(hasattr(part, "tree_") or hasattr(part, "_predictors") for part in parts(estimator))
+
+
 def check_trees(estimator: Any) -> None:
     """Make sure that no tree points outside of itself or of its rows.
 

@@ -33,12 +33,15 @@ class Table:
         ports: The tensors on the wire.
         flat: Whether the model takes one list of values instead of a table, as text models do.
         note: What was decided on types and order, and why.
+        whole: Places of columns in a packed tensor that are declared as integers, and so never hold
+            a fraction.
     """
 
     columns: tuple[str, ...]
     ports: tuple[Port, ...]
     flat: bool
     note: str
+    whole: tuple[int, ...] = ()
 
     @property
     def packed(self) -> bool:
@@ -54,6 +57,15 @@ class Table:
     def width(self) -> int:
         """Number of columns."""
         return sum(int(port.dims[1]) for port in self.ports)
+
+    def conform(self, inputs: Arrays) -> Arrays:
+        """Return rows with whole numbers in the columns that are declared as integers."""
+        if not self.whole:
+            return inputs
+        (port,) = self.ports
+        array = inputs[port.name].copy()
+        array[:, self.whole] = np.rint(array[:, self.whole])
+        return {port.name: array}
 
     def frame(self, inputs: Arrays, *, widened: bool) -> Any:
         """Return rows as the framework takes them: a data frame, an array, or a list of text.
@@ -113,7 +125,10 @@ def table_of(model: MlflowModel) -> Table:
     )
     port = Port(name=PACKED, dtype=dtype, dims=(BATCH, len(names)))
     note = f"the columns {', '.join(names)} are one {dtype} tensor in this order: {why}"
-    return Table(columns=names, ports=(port,), flat=False, note=note)
+    whole = tuple(
+        place for place, tensor in enumerate(declared) if tensor.dtype.numpy.kind in "biu"
+    )
+    return Table(columns=names, ports=(port,), flat=False, note=note, whole=whole)
 
 
 def example_of(model: MlflowModel, table: Table) -> Arrays | None:

@@ -35,6 +35,7 @@ class TabularModel:
             the columns themselves.
         missing: Whether NaN is a value like any other to the model.
         example: See `SourceModel`.
+        doubt: Why agreement on rows proves little about this model; empty if nothing is known.
     """
 
     flavour: str
@@ -49,6 +50,7 @@ class TabularModel:
     before: Callable[[Any], np.ndarray] | None
     missing: bool
     example: Arrays | None
+    doubt: str = ""
 
     @property
     def inputs(self) -> tuple[Port, ...]:
