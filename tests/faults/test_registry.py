@@ -35,14 +35,13 @@ def test_two_registrations_of_one_name_at_once_are_both_built(whole_platform: Pl
 
     client, name = whole_platform.client, "at once"
     uri = whole_platform.settings.mlflow_uri
-    made = [register(perceptron(n), f"made {n}", uri, rows=ROWS) for n in (31, 32)]
+    made = register(perceptron(31), "made before", uri, rows=ROWS)
+    client.sweep()
+    client.wait_verified("made before", made, timeout_s=120)
     registry = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    sources = [
-        registry.get_model_version(f"made {n}", str(m)).source
-        for n, m in zip((31, 32), made, strict=True)
-    ]
+    source = registry.get_model_version("made before", str(made)).source
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda source: mlflow.register_model(source, name), sources))
+        both = list(pool.map(lambda _: mlflow.register_model(source, name), range(2)))
     client.sweep()
     numbers = sorted(int(one.version) for one in both)
     found = [client.wait_verified(name, number, timeout_s=120) for number in numbers]
