@@ -14,7 +14,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,19 +50,22 @@ class GrpcLoad:
     processes: int
     seconds: float
 
-    def run(self) -> Run:
-        """Send the load and return what came of it.
+    @contextmanager
+    def started(self) -> Iterator[Callable[[], Run]]:
+        """Start the generators and wait until each has had an answer.
+
+        The value, called once, sends the load and returns what came of it. What the generators
+        take to start is thus no part of what is measured.
 
         Raises:
-            RuntimeError: A generator did not run.
+            RuntimeError: A generator did not start.
         """
         share, rest = divmod(self.concurrency, self.processes)
         argv = [sys.executable, "-m", __name__, self.address, str(self.calls), str(self.seconds)]
-        folder = Path(__file__).parents[1]
         generators = [
             subprocess.Popen(
                 [*argv, str(share + (number < rest))],
-                cwd=folder,
+                cwd=Path(__file__).parents[1],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -73,18 +77,19 @@ class GrpcLoad:
                 assert one.stdout is not None
                 if one.stdout.readline().strip() != "ready":
                     raise RuntimeError("A gRPC load generator did not start.")
-            outputs = []
-            for one in generators:
-                assert one.stdin is not None
-                one.stdin.write("go\n")
-                one.stdin.flush()
-            for one in generators:
-                outputs.append(one.communicate(timeout=self.seconds + _GRACE_S)[0])
+            yield lambda: self._send(generators)
         finally:
             for one in generators:
                 one.kill()
                 one.wait()
-        return merged([json.loads(output) for output in outputs])
+
+    def _send(self, generators: Sequence[subprocess.Popen[str]]) -> Run:
+        for one in generators:
+            assert one.stdin is not None
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        limit = self.seconds + _GRACE_S
+        return merged([json.loads(one.communicate(timeout=limit)[0]) for one in generators])
 
 
 def merged(parts: Sequence[dict[str, Any]]) -> Run:

@@ -66,12 +66,16 @@ def measure(
     progress: Callable[[str], None],
 ) -> Measured:
     """Check every server's answers, then time them in turns."""
-    both = (product.servers[0], *product.servers[1:], product.envoy)
     direct = Server(name="direct", url=_url(product.direct_http), processes=(product.stable,))
-    gateway = Server(name="gateway", url=_url(product.gateway), processes=both)
+    gateway = Server(
+        name="gateway",
+        url=_url(product.gateway),
+        processes=(*product.servers, product.envoy),
+    )
     servers = (direct, gateway, *peers)
     for server in servers:
         server.check(network)
+    product.check_arms(network)
     bodies = {
         server.name: write_bodies(folder / f"{server.name}.txt", map(server.body, network.rows))
         for server in servers
@@ -94,6 +98,8 @@ def measure(
                 runs.setdefault(server.name, []).append(run)
         _over_grpc(product, calls, plan, found, {"direct": direct, "gateway": gateway})
         _paced(product, gateway, bodies["gateway"], plan, found)
+    if product.access_log.stat().st_size == 0:
+        raise RuntimeError("The gateway wrote no access log, so its figures are of something else.")
     return found
 
 
@@ -110,7 +116,8 @@ def _over_grpc(
                 processes=processes,
                 seconds=plan.seconds,
             )
-            run = cpu_time.with_cpu(load.run, servers[name].processes)
+            with load.started() as send:
+                run = cpu_time.with_cpu(send, servers[name].processes)
             runs.setdefault(name, []).append(run)
 
 

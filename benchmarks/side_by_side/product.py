@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from conch.core import Arm, BuildRef, Ordinal, SlotName, TrafficSplit, TritonName
+from conch.core import (
+    UNIT_HEADER,
+    Arm,
+    BuildRef,
+    Ordinal,
+    SlotName,
+    TrafficSplit,
+    TritonName,
+)
 from conch.local import (
     Home,
     LocalSettings,
@@ -24,7 +33,7 @@ from conch.local import (
 )
 from conch.model_repo_builder import BuildRequest, build
 
-from .network import INPUT, MODEL, OUTPUT, Network, graph
+from .network import INPUT, MODEL, OUTPUT, Network, graph, inference_body
 
 CANDIDATE_WEIGHT: Final = 1000
 _LOAD_S: Final = 60.0
@@ -42,6 +51,7 @@ class Product:
         stable: The process of that Triton server.
         servers: The processes of all Triton servers.
         access_log: One line for each request through the gateway.
+        split: The weights in force.
     """
 
     gateway: str
@@ -51,6 +61,24 @@ class Product:
     stable: int
     servers: tuple[int, ...]
     access_log: Path
+    split: TrafficSplit
+
+    def check_arms(self, network: Network) -> None:
+        """Ask as many units, and see that each meets the arm that its hash says.
+
+        Raises:
+            RuntimeError: The weights are not in force.
+        """
+        body = inference_body(network.rows[0]).encode()
+        for number in range(len(network.rows)):
+            headers = {"content-type": "application/json", UNIT_HEADER: f"user-{number}"}
+            url = f"http://{self.gateway}/v2/models/{MODEL}/infer"
+            request = urllib.request.Request(url, data=body, headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                slot = answer.headers["x-conch-slot"]
+            expected = self.split.arm_of(f"user-{number}").slot
+            if slot != expected:
+                raise RuntimeError(f"user-{number} met slot {slot!r} rather than {expected!r}.")
 
 
 @contextmanager
@@ -89,6 +117,7 @@ def running(
             stable=_pid(first.pid),
             servers=tuple(_pid(instances[f"triton-{slot}-0"].pid) for slot in ("a", "b")),
             access_log=Home(home).access_log,
+            split=split,
         )
     finally:
         stop(home)
