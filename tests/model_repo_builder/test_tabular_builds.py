@@ -106,9 +106,8 @@ def test_columns_of_numbers_are_one_tensor(tmp_path: Path, request_for: Requests
     manifest = build(request_for(source))
     (tensor,) = manifest.signature.inputs
     assert (tensor.name, tensor.dtype, tensor.shape) == ("input", DType.FP64, (3,))
-    assert any(
-        "age, income, score are one FP64" in note for note in read_report(request.output).notes
-    )
+    assert manifest.steps[0]["name"] == "pack-columns"
+    assert "the columns age, income, score are one FP64 tensor" in manifest.steps[0]["reason"]
     narrow, _ = log_table(tmp_path / "narrow", RECIPES["scaled-ridge"])
     assert build(request_for(narrow, ordinal=2)).signature.inputs[0].dtype is DType.FP32
 
