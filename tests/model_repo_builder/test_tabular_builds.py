@@ -12,7 +12,9 @@ from logged_tables import MIXED, NARROW, PEOPLE, RECIPES, TEXTS, TWO, Recipe, lo
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.ensemble import BaggingRegressor
+from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVR
 
 from conch.core import DType
@@ -169,6 +171,21 @@ def test_types_of_somebodys_own_are_refused(tmp_path: Path, request_for: Request
     source, _ = log_table(tmp_path / "model", Recipe(make=Constant, rows=PEOPLE, answers=TWO))
     with pytest.raises(PickledModelError, match="Constant"):
         build(request_for(source))
+
+
+def test_rarer_types_of_scikit_learn_are_taken_by_trust(
+    tmp_path: Path, request_for: Requests
+) -> None:
+    """A function inside of a step is code; who trusts the model has it run."""
+    recipe = Recipe(
+        make=lambda: make_pipeline(SelectKBest(k=2), LogisticRegression(max_iter=500)),
+        rows=PEOPLE,
+        answers=TWO,
+    )
+    source, _ = log_table(tmp_path / "model", recipe)
+    with pytest.raises(PickledModelError, match="f_classif"):
+        build(request_for(source))
+    assert build(request_for(source, trust_pickles=True)).strong
 
 
 def test_a_tree_that_points_outside_is_refused(tmp_path: Path, request_for: Requests) -> None:

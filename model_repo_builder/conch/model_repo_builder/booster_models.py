@@ -107,7 +107,7 @@ def load_lightgbm(model: MlflowModel) -> TabularModel:
             import skops.io  # noqa: F401
         except ImportError as error:
             raise _missing("skops", LIGHTGBM) from error
-        estimator = read_skops(path, known=_LIGHTGBM_TYPES)
+        estimator = read_skops(path, known=_LIGHTGBM_TYPES, trusted=model.trusted)
     elif model.trusted:
         estimator = unpickled(path)
     else:

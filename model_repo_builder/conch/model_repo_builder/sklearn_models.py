@@ -109,17 +109,18 @@ def _load(model: MlflowModel) -> Any:
                 hint=_RELOG,
             )
         return unpickled(path)
-    estimator = read_skops(path, known=_SKLEARN_TYPES)
+    estimator = read_skops(path, known=_SKLEARN_TYPES, trusted=model.trusted)
     check_trees(estimator)
     return estimator
 
 
-def read_skops(path: Any, *, known: tuple[str, ...]) -> Any:
+def read_skops(path: Any, *, known: tuple[str, ...], trusted: bool) -> Any:
     """Read a skops file whose types are all known to be harmless.
 
     Args:
         path: The file.
         known: Names of types that are, beside those of skops itself.
+        trusted: Whether the operator lets any type be built.
 
     Raises:
         PickledModelError: It holds others; what MLflow noted to be trusted is not, since whoever
@@ -130,8 +131,8 @@ def read_skops(path: Any, *, known: tuple[str, ...]) -> Any:
 
     try:
         foreign = sorted(set(skops.io.get_untrusted_types(file=path)) - set(known))
-        if not foreign:
-            return skops.io.load(path, trusted=list(known))
+        if trusted or not foreign:
+            return skops.io.load(path, trusted=[*known, *foreign])
     except Exception as error:  # skops raises what zip files, JSON and constructors raise
         raise CorruptArtefactError(
             f"{path.name} cannot be read by skops: {type(error).__name__}: {error!s:.300}",
@@ -139,7 +140,7 @@ def read_skops(path: Any, *, known: tuple[str, ...]) -> Any:
         ) from error
     raise PickledModelError(
         f"The model holds types that could run code of its own: {', '.join(foreign)}.",
-        hint="Build it from scikit-learn's own classes.",
+        hint="Build it from scikit-learn's common classes, or let the operator trust such models.",
     )
 
 
