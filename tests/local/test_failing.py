@@ -189,6 +189,21 @@ def test_what_ended_while_nobody_watched_is_started_again(platform: LocalPlatfor
     assert sum(mark == "triton-b-0" for mark in marks) >= 1
 
 
+def test_what_a_killed_supervisor_left_is_stopped_too(
+    tmp_path: Path, serving_runtime: Runtime
+) -> None:
+    """`stop` ends servers and gateway although nobody watches them any more."""
+    settings = LocalSettings(inference_port=0, slots={"a": 1})
+    with running_platform(tmp_path, serving_runtime, settings) as platform:
+        supervisor = running(tmp_path)
+        assert supervisor is not None
+        os.kill(supervisor, signal.SIGKILL)
+        until(lambda: running(tmp_path) is None)
+        assert platform.processes()
+        stop(tmp_path)
+        assert platform.processes() == []
+
+
 def test_one_home_has_one_supervisor(platform: LocalPlatform) -> None:
     """Launching again returns the supervisor that runs."""
     assert launch(platform.home) == running(platform.home)

@@ -243,7 +243,8 @@ def down(settings: Settings, *, timeout_s: float = 60.0) -> bool:
     Raises:
         SupervisorMissingError: It did not end in time.
     """
-    ran = local.running(serving_home(settings)) is not None
+    home = serving_home(settings)
+    ran = local.running(home) is not None or bool(local.alive(home))
     local.stop(serving_home(settings), timeout_s=timeout_s)
     return ran
 

@@ -119,11 +119,15 @@ def wait_until_ready(
 def stop(home: Path, *, timeout_s: float = 60.0) -> None:
     """End a home's supervisor and everything under it; returns when nothing runs any more.
 
+    What a killed supervisor left behind is taken over by another one first, and ended in order.
+
     Raises:
         SupervisorMissingError: It did not end in time.
     """
     place = Home(home.resolve())
     pid = running(home)
+    if pid is None and alive(home):
+        pid = launch(home)
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
