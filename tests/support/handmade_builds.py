@@ -86,8 +86,8 @@ def make_build(folder: Path, model: str, ordinal: int, *, behaviour: str = "answ
         model: The model.
         ordinal: Its version.
         behaviour: `answer`; `refuse` to load; `crash` the server while it loads (SIGKILL); `hang`
-            for an hour while it loads; `gate-PATH`: load once that path exists; `fault-at-N`: crash the server (SIGSEGV) at the N-th
-            execution.
+            for an hour while it loads; `gate-PATH`: load once that path exists; `fault-at-N`:
+            crash the server (SIGSEGV) at the N-th execution.
     """
     build_id = f"{model}-b{ordinal}"
     path = folder / build_id
