@@ -19,6 +19,8 @@ Keys of the JSON object, which is the last line:
   is the share of the machine in use, 0 to 1, the load generator included.
 - `direct`, `gateway`, `peers`, `grpc`: each server's figures at 64 connections and at one.
 - `goals`: which are met. `failed`: answers that were errors or wrong, over the whole run.
+- `other_cores`: cores that anything else used meanwhile, the larger of the medians of `direct` and
+  `gateway` at 64 connections. Above a few tenths, rates and `ratio` are of that other work too.
 - `void`: direct Triton answered fewer than 6,000 requests a second, so the machine was busy with
   something else and the run says nothing. The exit status is 2 then.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -12,21 +13,25 @@ from .figures import Run
 
 
 def with_cpu(run: Callable[[], Run], processes: Iterable[int]) -> Run:
-    """Run a load and return it with the share of the machine and the servers' cores.
+    """Run a load and return it with what the machine, the servers and others used.
 
     Args:
         run: Sends the load.
         processes: Roots of the servers' process trees.
     """
     roots = tuple(processes)
-    busy, idle, servers = *_machine_s(), tree_s(roots)
+    (busy, idle), servers, generators = _machine_s(), tree_s(roots), _ended_children_s()
     found = run()
     busy_after, idle_after = _machine_s()
-    total = (busy_after - busy) + (idle_after - idle)
+    busy_s, servers_s = busy_after - busy, tree_s(roots) - servers
+    ours_s = servers_s + _ended_children_s() - generators
+    total_s = busy_s + (idle_after - idle)
+    cores = (os.cpu_count() or 1) / total_s
     return replace(
         found,
-        machine_cpu=(busy_after - busy) / total if total else 0.0,
-        server_cores=(tree_s(roots) - servers) * (os.cpu_count() or 1) / total if total else 0.0,
+        machine_cpu=busy_s / total_s,
+        server_cores=servers_s * cores,
+        other_cores=max(busy_s - ours_s, 0.0) * cores,
     )
 
 
@@ -46,6 +51,12 @@ def tree_s(roots: Iterable[int]) -> float:
             except psutil.NoSuchProcess:
                 continue
     return found
+
+
+def _ended_children_s() -> float:
+    """Return the CPU seconds of this process's children that have ended, such as generators."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _machine_s() -> tuple[float, float]:

@@ -22,6 +22,7 @@ class Run:
         mean_ms, p50_ms, p95_ms, p99_ms: Latency as the caller sees it.
         machine_cpu: Share of all cores that was busy, 0 to 1, the load generator included.
         server_cores: Cores that the server's processes used (for the gateway: Envoy and Triton).
+        other_cores: Cores used by anything but them and the load generator: disturbance.
     """
 
     requests: int
@@ -33,6 +34,7 @@ class Run:
     p99_ms: float
     machine_cpu: float = 0.0
     server_cores: float = 0.0
+    other_cores: float = 0.0
 
     @property
     def rps(self) -> float:
@@ -94,6 +96,7 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
         "p99_ms": _median(run.p99_ms for run in runs),
         "machine_cpu": _median(run.machine_cpu for run in runs),
         "server_cores": _median(run.server_cores for run in runs),
+        "other_cores": _median(run.other_cores for run in runs),
         "failed": sum(run.failed for run in runs),
         "rps_all": [round(run.rps, 1) for run in runs],
         "p50_ms_all": [round(run.p50_ms, 3) for run in runs],
@@ -139,6 +142,7 @@ def compared(
         "gateway_p95_ms": gateway["p95_ms"],
         "gateway_p99_ms": gateway["p99_ms"],
         "gateway_cpu": gateway["machine_cpu"],
+        "other_cores": max(direct["other_cores"], gateway["other_cores"]),
         "direct": {**direct, "one_connection": at_one["direct"]},
         "gateway": {**gateway, "one_connection": at_one["gateway"]},
         "peers": peers,
@@ -176,6 +180,7 @@ def table(figures: Mapping[str, Any]) -> str:
             value = figures.get(goal.figure)
             text = f"{goal.figure:24} not measured" if value is None else goal.as_text(value)
             lines.append(f"  {text}")
+    lines.append(f"Anything but server and load generator used {figures['other_cores']:.2f} cores.")
     if figures["void"]:
         lines.append(
             f"VOID: direct Triton answered {figures['direct_rps']:.0f} requests a second, below "
