@@ -84,6 +84,15 @@ class Reconciler:
                     return
             log.warning("still not settled after %d rounds", _MOST_ROUNDS)
 
+    def route(self) -> None:
+        """Put the wanted routes in force, before anything else is looked at.
+
+        Raises:
+            ConchError: The database or the target failed; the next run goes on from there.
+        """
+        with self.lock:
+            self._route(self._look())
+
     def _look(self) -> _Look:
         try:
             return _Look(state=self._target.observe(), quarantined=self._target.quarantined())

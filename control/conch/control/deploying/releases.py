@@ -147,6 +147,7 @@ class Releases:
                 self._reconciler.guard(tx)
                 _, release = _running(tx, name)
                 release = tx.releases.change(release, weight=weight)
+            self._reconciler.route()
             self._reconciler.run()
             return self._read(release)
 
@@ -163,6 +164,7 @@ class Releases:
                 release = self._end(tx, release, ReleaseStatus.PROMOTED, weight=TOTAL_WEIGHT)
                 self._go_live(tx, deployment, release.candidate_build_id)
                 self._let_go(tx, release, release.baseline_build_id)
+            self._reconciler.route()
             self._reconciler.run()
             return release
 
@@ -188,6 +190,7 @@ class Releases:
                 )
                 self._go_live(tx, deployment, release.baseline_build_id)
                 self._let_go(tx, release, release.candidate_build_id)
+            self._reconciler.route()
             self._reconciler.run()
             return release
 
