@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONCH := $(BIN)/conch
 SOURCES := control model_repo_builder triton_configs kserve ab learner dashboards core events local tests benchmarks
 
-.PHONY: demo test check format lint types imports tests runtime clean help
+.PHONY: demo test check format lint types imports tests runtime apiserver clean help
 
 help: ## List what can be made.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ types: $(VENV)/.dev
 
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+apiserver: ## Build the API server that the KServe tests use (once, minutes, Debian 12, as root).
+	.ci/kube-apiserver
 
 runtime: $(VENV)/.demo ## Install the serving environment: Triton and Envoy.
 	$(CONCH) runtime install

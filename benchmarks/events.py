@@ -2,11 +2,13 @@
 
     python benchmarks/events.py --quick --json
 
-Three parts. *append*: many threads append one event at a time to a real log with real fsyncs.
-*kills*: a real writer process is killed with `kill -9` twenty times while it is sent shuffled
-events with repetitions; whatever it had not acknowledged is sent again, and so is some of what it
-had; at the end every event must be stored, each once. *join*: predictions and feedback, reordered
-within the allowed lateness and with repetitions, through the join.
+Four parts. *http*: applications send events to a real control plane's `POST /v1/events`, in NDJSON
+batches of 100 over eight connections, and one at a time. *append*: many threads append one event
+at a time to a real log with real fsyncs. *kills*: a real writer process is killed with `kill -9`
+twenty times while it is sent shuffled events with repetitions; whatever it had not acknowledged is
+sent again, and so is some of what it had; at the end every event must be stored, each once.
+*join*: predictions and feedback, reordered within the allowed lateness and with repetitions,
+through the join.
 
 The last line is one JSON object; exit status 1 says that an event was lost, doubled or misjoined.
 """
@@ -14,6 +16,7 @@ The last line is one JSON object; exit status 1 says that an event was lost, dou
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
 import signal
@@ -53,7 +56,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=64, help="concurrent appenders")
     parser.add_argument("--directory", type=Path, help="where logs are written; default: temporary")
     parser.add_argument("--writer", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--api", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.api is not None:
+        return serve_api(arguments.api)
     if arguments.writer is not None:
         return write_numbers(arguments.writer)
     events = 20_000 if arguments.quick else 200_000
@@ -61,16 +67,91 @@ def main() -> int:
         directory = Path(name)
         result: dict[str, Any] = {
             "quick": arguments.quick,
+            "http": measure_http(directory / "http", events),
             "append": measure_appends(directory / "append", events, arguments.threads),
             "kills": measure_kills(directory / "kills", 4_000 if arguments.quick else 20_000),
             "join": measure_join(directory / "join", events),
         }
     result["ok"] = result["kills"]["ok"] and result["join"]["ok"]
     if not arguments.json:
-        for part in ("append", "kills", "join"):
+        for part in ("http", "append", "kills", "join"):
             print(part, *(f"{key}={value}" for key, value in result[part].items()), sep="\n  ")
     print(json.dumps(result))
     return 0 if result["ok"] else 1
+
+
+def measure_http(directory: Path, events: int) -> dict[str, Any]:
+    """Send events to the API of a control plane in a process of its own; each answer is durable."""
+    command = [sys.executable, "-P", str(Path(__file__)), "--api", str(directory)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        port, key = server.stdout.readline().split()
+        batches = send_metrics(int(port), key, count=events, batch=100, name="batch")
+        singles = send_metrics(int(port), key, count=events // 20, batch=1, name="single")
+    finally:
+        server.stdin.close()
+        server.wait()
+    return {
+        "events": events,
+        "batched_per_s": round(batches),
+        "one_by_one_per_s": round(singles),
+    }
+
+
+def send_metrics(port: int, key: str, *, count: int, batch: int, name: str) -> float:
+    """Send so many metric events over eight connections; return those acknowledged a second."""
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/x-ndjson"}
+    bodies = [
+        "\n".join(
+            json.dumps(
+                {
+                    "kind": "metric",
+                    "id": f"{name}-{number}",
+                    "name": "purchase",
+                    "value": 1.5,
+                    "unit": f"user-{number % 1000}",
+                }
+            )
+            for number in range(begin, begin + batch)
+        )
+        for begin in range(0, count, batch)
+    ]
+    acknowledged = [0] * 8
+
+    def work(place: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for body in bodies[place::8]:
+            connection.request("POST", "/v1/events", body, headers)
+            answer = connection.getresponse()
+            receipt = json.loads(answer.read())
+            if answer.status != 200 or receipt["repeated"]:
+                raise SystemExit(f"the API answered {answer.status}: {receipt}")
+            acknowledged[place] += receipt["stored"]
+
+    workers = [threading.Thread(target=work, args=(place,)) for place in range(8)]
+    began = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    took_s = time.perf_counter() - began
+    if sum(acknowledged) != len(bodies) * batch:
+        raise SystemExit(f"{len(bodies) * batch} events sent, {sum(acknowledged)} acknowledged")
+    return sum(acknowledged) / took_s
+
+
+def serve_api(directory: Path) -> int:
+    """Be a control plane on a target in memory; print port and key, end with standard input."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+    from memory_platform import running_memory_platform
+
+    directory.mkdir(parents=True)
+    with running_memory_platform(directory) as platform:
+        print(platform.url.rpartition(":")[2], platform.key, flush=True)
+        sys.stdin.read()
+    return 0
 
 
 def measure_appends(directory: Path, events: int, threads: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 One run on one machine: a platform of its own (MLflow, control plane, two Triton servers in each of
 two slots, Envoy) in a temporary folder; a 16-32-4 network is asked over HTTP and gRPC at a moderate
-rate, every answer checked. Every minute the version that is not live is released (half of the
-users, then all of them), and every two minutes one server of the live slot is killed (`kill -9`).
+rate, every answer checked. Every minute the version that is not live is loaded and released (half
+of the users, then all of them), and every two minutes one server of the live slot is killed
+(`kill -9`), after the live version has baked for its ten seconds.
 
     python benchmarks/soak.py [--quick] [--json]
 
@@ -31,7 +32,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import psutil
-from inflicting import ROWS, Subject, kill_one_server, subject
+from inflicting import ROWS, Subject, kill_one_server, subject, wait_baked
 from whole_platform import answers, perceptron, register, running_whole_platform
 
 from conch import local
@@ -42,6 +43,7 @@ RATE_HZ: Final = 60
 _RELEASE_EVERY_S: Final = 60.0
 _KILL_EVERY_S: Final = 120.0
 _HALF_WAY_S: Final = 10.0
+_BAKE_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,8 @@ def soak(it: Subject, *, duration_s: float) -> dict[str, Any]:
             if now >= (releases + 1) * _RELEASE_EVERY_S:
                 release(it, (second, first)[releases % 2], never)
                 releases += 1
-            elif now >= (kills + 0.5) * _KILL_EVERY_S:
+            elif now >= (kills + 0.75) * _KILL_EVERY_S:
+                wait_baked(it)
                 kill_one_server(it)
                 kills += 1
             never.wait(0.5)
@@ -156,7 +159,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 minutes instead of 30")
     parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
     arguments = parser.parse_args()
-    given = {"serving": ServingSettings(replicas=2), "release": ReleaseSettings(bake_s=3600)}
+    given = {"serving": ServingSettings(replicas=2), "release": ReleaseSettings(bake_s=_BAKE_S)}
     with running_whole_platform(**given) as platform:
         found = soak(
             subject(platform, "soaked", seed=11), duration_s=180 if arguments.quick else 1800

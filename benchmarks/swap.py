@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import os
 import statistics
 import tempfile
 import time
@@ -37,6 +35,7 @@ import numpy as np
 from conch.control import platform
 from conch.control.client import Client
 from conch.control.demo.load import Load
+from conch.control.demo.registering import answers, register_network
 from conch.control.keys import read_key
 from conch.control.settings import MlflowSettings, Settings, read_settings
 
@@ -78,39 +77,9 @@ def network(seed: int) -> Any:
     return nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
 
 
-def answers(module: Any) -> np.ndarray:
-    """Return what a network answers on the benchmark's rows."""
-    import torch
-
-    with torch.no_grad():
-        found: np.ndarray = module(torch.from_numpy(ROWS)).numpy()
-    return found
-
-
 def register(module: Any, name: str, uri: str) -> int:
     """Log and register a network; return the version's number."""
-    import mlflow
-    import mlflow.pytorch
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    mlflow.set_tracking_uri(uri)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 16))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 4))]),
-    )
-    with mlflow.start_run():
-        logged = mlflow.pytorch.log_model(
-            module,
-            name=name,
-            signature=signature,
-            input_example=ROWS[:8],
-            registered_model_name=name,
-            pip_requirements=["torch"],
-        )
-    return int(logged.registered_model_version)
+    return register_network(module, name=name, tracking_uri=uri, rows=ROWS, experiment="Default")
 
 
 def first_answer(client: Client, settings: Settings, name: str, expected: np.ndarray) -> float:
@@ -146,7 +115,7 @@ def measure_registration(
     """Register models one after the other, each until its first right answer."""
     for number in numbers:
         module = network(100 + number)
-        expected = answers(module)
+        expected = answers(module, ROWS)
         register(module, f"mlp-{number}", settings.mlflow_uri)
         start = time.perf_counter()
         figures.register_to_answer_s.append(
@@ -182,7 +151,7 @@ def p99_ms(latencies: np.ndarray) -> float:
 
 def measure_flips(client: Client, settings: Settings, figures: Figures, flips: int) -> None:
     """Promote and roll back under load, at half of what the generator reached unthrottled."""
-    expected = {1: answers(network(100))}
+    expected = {1: answers(network(100), ROWS)}
     with load_on(client, settings, expected, rate_hz=None) as full:
         start = time.perf_counter()
         time.sleep(2)
@@ -194,7 +163,7 @@ def measure_flips(client: Client, settings: Settings, figures: Figures, flips: i
         client.sweep()
         client.wait_verified("mlp-0", number, timeout_s=60)
         second = int(client.version("mlp-0", number)["ordinal"])
-        expected[second] = answers(module)
+        expected[second] = answers(module, ROWS)
         for _ in range(flips):
             steady_from = time.perf_counter()
             time.sleep(2)

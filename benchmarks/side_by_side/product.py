@@ -155,7 +155,7 @@ def _logged(network: Network, folder: Path) -> Path:
 
 def _built(source: Path, number: int, folder: Path) -> BuildRef:
     """Build with the product's defaults: up to 64 rows a batch, joined within 0.5 ms."""
-    manifest = build(
+    return build(
         BuildRequest(
             build_id=f"{MODEL}-{number}",
             registered_name=MODEL,
@@ -164,13 +164,4 @@ def _built(source: Path, number: int, folder: Path) -> BuildRef:
             source=source,
             output=folder / "builds" / str(number),
         )
-    )
-    return BuildRef(
-        build_id=manifest.build_id,
-        model=manifest.model,
-        ordinal=manifest.ordinal,
-        path=manifest.path,
-        digest=manifest.digest,
-        signature=manifest.signature,
-        max_batch_size=manifest.max_batch_size,
-    )
+    ).ref

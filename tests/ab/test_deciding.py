@@ -420,3 +420,37 @@ def test_plans_that_contradict_themselves_are_refused(change: dict[str, object])
     """A plan is checked when it is made."""
     with pytest.raises(PlanError):
         replace(PLAN, **change)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("events", "tolerated", "promoted"),
+    [(0, 0.0, False), (0, 0.002, True), (1, 0.002, True), (20, 0.002, False)],
+)
+def test_two_versions_that_never_fail_are_promoted_below_the_tolerated_share(
+    events: int, tolerated: float, promoted: bool
+) -> None:
+    """A ratio needs events; a tolerated share is shown by units that have none."""
+    metric = replace(ERRORS, tolerated=tolerated)
+    plan = replace(ONE_STEP, metrics=(metric,))
+    counts = MetricEvidence(
+        metric="errors",
+        control=Counts(units=95_000, events=19 * events),
+        candidate=Counts(units=5_000, events=events),
+    )
+    seen = StageEvidence(
+        step=0,
+        share=0.05,
+        started_s=0.0,
+        control_units=95_000,
+        candidate_units=5_000,
+        metrics=(counts,),
+    )
+    decision = decide(plan, Evidence(stages=(seen,), cut_s=100.0), 100.0)
+    assert (decision.action is Action.PROMOTE) == promoted
+
+
+def test_only_a_share_that_should_be_low_has_a_tolerated_one() -> None:
+    """A tolerated share of what should be high, or of a mean, means nothing."""
+    for change in ({"direction": Direction.HIGHER}, {"measure": Measure.MEAN}, {"tolerated": 1.0}):
+        with pytest.raises(PlanError, match="tolerated"):
+            replace(ERRORS, **({"tolerated": 0.1} | change))

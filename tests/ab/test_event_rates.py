@@ -18,6 +18,7 @@ from conch.ab import (
     log_e_ratio_above,
     log_e_ratio_below,
     log_e_ratio_differs,
+    log_e_share_below,
     rate_ratio,
     rate_ratio_interval,
 )
@@ -146,3 +147,24 @@ def test_without_control_events_there_is_no_estimate() -> None:
     assert rate_ratio_interval(stages, 0.05)[1] == math.inf
     with pytest.raises(InvalidStatisticError):
         log_e_equal([1, 2], [0.5, 0.4])
+
+
+def test_a_share_below_a_bound_is_an_e_value() -> None:
+    """At the bound the expected e-value over all outcomes is 1, above it less (exact sums)."""
+    units, bound = 60, 0.1
+    for share, limit in ((bound, 1.0), (1.5 * bound, 0.999)):
+        expected = sum(
+            float(stats.binom.pmf(events, units, share))
+            * math.exp(log_e_share_below(events, units, bound))
+            for events in range(units + 1)
+        )
+        assert expected <= limit + 1e-9
+    assert log_e_share_below(0, 0, bound) == pytest.approx(0.0)
+
+
+def test_a_share_below_a_bound_is_shown_without_any_event() -> None:
+    """Units without an event prove a low share; as many events as the bound allows do not."""
+    assert log_e_share_below(0, 3_000, 0.002) > math.log(20)
+    assert log_e_share_below(6, 3_000, 0.002) < 0.0
+    with pytest.raises(InvalidStatisticError):
+        log_e_share_below(2, 1, 0.5)

@@ -9,7 +9,12 @@ import pytest
 
 from conch import local
 from conch.control import platform
-from conch.control.settings import ApiSettings, read_settings, running_settings
+from conch.control.settings import (
+    ApiSettings,
+    SettingsInvalidError,
+    read_settings,
+    running_settings,
+)
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
@@ -56,3 +61,28 @@ def test_nothing_runs_in_an_empty_home(tmp_path: Path) -> None:
     assert not status.running
     assert not status.ready
     assert status.as_dict()["processes"] == []
+
+
+def test_servers_of_somebody_else_take_the_place_of_a_slots_own(tmp_path: Path) -> None:
+    """Their number is how many were named; gRPC is at the next port unless it is said."""
+    servers = {
+        "a": ({"http": "http://localhost:8000"}, {"http": "http://127.0.0.1:9000", "grpc_port": 7}),
+    }
+    settings = read_settings(home=tmp_path, serving={"servers": servers, "replicas": 3})
+    found = platform.local_settings(settings)
+    assert found.slots == {"a": 2, "b": 3}
+    assert found.servers == {
+        "a": (
+            local.GivenServer(host="127.0.0.1", http_port=8000, grpc_port=8001),
+            local.GivenServer(host="127.0.0.1", http_port=9000, grpc_port=7),
+        )
+    }
+    assert local.LocalSettings.from_dict(found.as_dict()) == found
+
+
+@pytest.mark.parametrize("slot", ["c", ""])
+def test_servers_for_a_slot_that_is_not_there_are_refused(tmp_path: Path, slot: str) -> None:
+    """The message names the slot; nothing is served from one that no release would use."""
+    given = {"servers": {slot: ({"http": "http://127.0.0.1:8000"},)}}
+    with pytest.raises(SettingsInvalidError, match=f"{slot!r}"):
+        read_settings(home=tmp_path, serving=given)

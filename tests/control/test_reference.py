@@ -58,7 +58,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
 
 def test_every_operation_is_listed(memory_platform: MemoryPlatform) -> None:
     """`api.md` has a row for each method and path."""
-    schema = httpx.get(f"{memory_platform.url}/openapi.json").json()
+    schema = httpx.get(f"{memory_platform.url}/openapi.json", timeout=60).json()
     known = {
         f"{method.upper()} {path}"
         for path, methods in schema["paths"].items()

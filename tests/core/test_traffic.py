@@ -56,3 +56,11 @@ def test_splits_that_do_not_add_up_are_refused() -> None:
     half = Arm(slot=SlotName("a"), ordinal=Ordinal(1), build_id="x", weight=5_000)
     with pytest.raises(InvalidValueError, match="two arms"):
         TrafficSplit(model=TritonName("m"), arms=(half, half), salt="")
+
+
+@pytest.mark.parametrize(("release", "stage"), [("r1", -1), ("", 1)])
+def test_a_stage_belongs_to_a_release(release: str, stage: int) -> None:
+    """Stages count from 0 within a release; without one there is none."""
+    arm = Arm(slot=SlotName("a"), ordinal=Ordinal(1), build_id="x", weight=TOTAL_WEIGHT)
+    with pytest.raises(InvalidValueError):
+        TrafficSplit(model=TritonName("m"), arms=(arm,), salt="", release=release, stage=stage)

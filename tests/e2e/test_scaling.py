@@ -10,7 +10,7 @@ from whole_platform import Platform, running_whole_platform
 
 from conch.control import platform as running
 from conch.control.client import ApiError
-from conch.control.settings import ServingSettings
+from conch.control.settings import ReleaseSettings, ServingSettings
 
 pytestmark = pytest.mark.real
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Platform]:
     """A platform of its own, with one server in each slot."""
-    with running_whole_platform() as found:
+    with running_whole_platform(release=ReleaseSettings(bake_s=1)) as found:
         yield found
 
 

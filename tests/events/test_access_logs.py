@@ -121,6 +121,38 @@ def test_line() -> None:
     )
 
 
+ASSIGNED = {
+    "release": "r-1",
+    "stage": 2,
+    "model": "digits",
+    "arms": {
+        "a": {"weight": 9500, "ordinal": 8, "build": "build-8"},
+        "b": {"weight": 500, "ordinal": 9, "build": "build-9"},
+    },
+}
+
+
+def test_what_a_release_assigned_comes_from_the_route() -> None:
+    """Release, stage and propensity are the route's, which also knows the arm without an answer."""
+    answered = read({"assignment": ASSIGNED, "cluster": "slot-b--http"})
+    gone = {"model": None, "slot": None, "build": None, "ordinal": None, "latency_us": None}
+    went_away = {**gone, "status": 0, "flags": "DC", "duration_ms": 1500, "cluster": "slot-a--grpc"}
+    unanswered = read({"assignment": ASSIGNED, **went_away})
+    tried = read({"assignment": ASSIGNED, "cluster": "slot-b--trial--grpc"})
+
+    assert answered is not None
+    assert (answered.release, answered.stage, answered.propensity) == ("r-1", 2, 0.05)
+    assert tried is not None
+    assert (tried.release, tried.slot, tried.propensity) == ("r-1", "b", 0.05)
+    assert unanswered is not None
+    assert (unanswered.model, unanswered.slot, unanswered.ordinal) == ("digits", "a", 8)
+    assert (unanswered.build_id, unanswered.propensity) == ("build-8", 0.95)
+    assert (unanswered.latency_ms, unanswered.status) == (1500, 0)
+    pinned = read({"assignment": None})
+    assert pinned is not None
+    assert (pinned.release, pinned.stage, pinned.propensity) == ("", 0, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -160,6 +192,9 @@ def test_which_lines_are_exposures(changes: dict[str, Any], expected: bool) -> N
         line(0, latency_us="fast").strip(),
         line(0, latency_us=-5).strip(),
         line(0, model="di\ngits").strip(),
+        line(0, assignment={"release": "r"}, cluster="slot-b--http").strip(),
+        line(0, assignment=7, cluster="slot-b--http").strip(),
+        line(0, assignment=ASSIGNED, cluster="slot-c--http").strip(),
     ],
 )
 def test_malformed_lines(data: bytes) -> None:

@@ -16,7 +16,7 @@ def test_what_the_registry_forgets_is_never_undeployed(whole_platform: Platform)
     from mlflow.tracking import MlflowClient
 
     client = whole_platform.client
-    it = subject(whole_platform, "forgotten", seed=21)
+    it = subject(whole_platform, "forgotten", seed=21, baked=False)
     with watched(it.load()) as load:
         uri = whole_platform.settings.mlflow_uri
         MlflowClient(tracking_uri=uri, registry_uri=uri).delete_registered_model("forgotten")
@@ -29,7 +29,11 @@ def test_what_the_registry_forgets_is_never_undeployed(whole_platform: Platform)
 
 
 def test_of_two_registrations_of_one_name_at_once_neither_is_lost(whole_platform: Platform) -> None:
-    """Both are known; the newer one goes live, and the older one is built when a person says so."""
+    """Both are known; one goes live, the newer is built, the older at the latest on a word.
+
+    Which goes live is open: of two that one look finds the newer, and the older one where a webhook
+    let a look come between them.
+    """
     import mlflow
     from mlflow.tracking import MlflowClient
 
@@ -44,9 +48,11 @@ def test_of_two_registrations_of_one_name_at_once_neither_is_lost(whole_platform
         both = list(pool.map(lambda _: mlflow.register_model(source, name), range(2)))
     client.sweep()
     assert sorted(int(one.version) for one in both) == [1, 2]
-    assert client.wait_live(name, 2, timeout_s=120) == 2
-    assert {v["version"]: v["taken_up"] for v in client.versions(name)} == {2: True, 1: False}
-    client.retry_build(name, 1)
-    older = client.wait_verified(name, 1, timeout_s=120)
-    assert (client.version(name, 2)["ordinal"], older["ordinal"]) == (1, 2)
-    assert client.model(name)["live_version"] == 2
+    live = client.wait_live(name, timeout_s=120)
+    taken_up = {one["version"]: one["taken_up"] for one in client.versions(name)}
+    assert taken_up == {2: True, 1: live == 1}
+    if live == 2:
+        client.retry_build(name, 1)
+    ordinals = {one: client.wait_verified(name, one, timeout_s=120)["ordinal"] for one in (1, 2)}
+    assert ordinals == {live: 1, 3 - live: 2}
+    assert client.model(name)["live_version"] == live

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conch.kserve import KServeVersion, read_profile
+from conch.kserve import KServeVersion, read_profile, read_site
 from conch.kserve.linting import DOCUMENT_CODES
 from conch.kserve.refusals import refusals
 from conch.kserve.rules import RULES, UPDATE_RULES, Rule, UpdateRule
@@ -13,6 +13,7 @@ from conch.kserve.schemas import schemas_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = (DOCS / "reference" / "kserve-lint.md").read_text()
+HOW_TO = (DOCS / "how-to" / "serve-on-kserve.md").read_text()
 EXPLANATION = (DOCS / "explanation" / "kserve.md").read_text()
 ROW = re.compile(r"^\| `[a-z-]+` \|.*$", re.MULTILINE)
 
@@ -48,3 +49,11 @@ def test_the_profile_of_the_explanation_is_one() -> None:
     """The profile that people copy is read and contradicts itself nowhere."""
     (text,) = re.findall(r"```yaml\n(name:.*?)```", EXPLANATION, re.DOTALL)
     assert refusals(read_profile(text)) == ()
+
+
+def test_the_profile_of_the_how_to_states_a_site() -> None:
+    """The profile that people deploy with is read, and contradicts itself nowhere."""
+    (text,) = re.findall(r"```yaml\n(name:.*?)```", HOW_TO, re.DOTALL)
+    site = read_site(text)
+    assert refusals(site.profile) == ()
+    assert (site.namespace, site.scaling.least, site.resources.cpu) == ("models", 2, "2")

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kserve_profiles import KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
+from kserve_profiles import CANARY, KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
 
 from conch.core import ServingSpec, TritonName
 from conch.kserve import (
@@ -52,6 +52,7 @@ CORE = {"ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"}
 KSERVE = "serving.kserve.io/"
 GOLDEN: dict[str, tuple[Profile, Workload]] = {
     "knative-canary": (KNATIVE, ON_CPU),
+    "standard-canary": (CANARY, TWO),
     "standard-slots": (STANDARD, TWO),
 }
 
@@ -157,6 +158,24 @@ def test_rendering_is_deterministic_and_the_kustomization_lists_everything() -> 
     assert dict(files) == dict(again)
     listed = yaml.safe_load(files["kustomization.yaml"])["resources"]
     assert listed == sorted(set(files) - {"kustomization.yaml"})
+
+
+def test_nothing_shared_by_slots_names_one_of_them() -> None:
+    """KServe copies an InferenceService's metadata to all pods: promotion must not touch it."""
+    promoted = split("digits", ("b", 2, 10_000), ("a", 1, 0))
+    after = replace(TWO, splits=(promoted,))
+    before, then = (
+        next(body for name, body in manifests(CANARY, each).items() if "inference-service" in name)
+        for each in (TWO, after)
+    )
+    assert before["metadata"] == then["metadata"]
+    predictors = [
+        {p["name"]: p["model"]["storageUri"] for p in (body["spec"]["predictor"], canary)}
+        for body in (before, then)
+        for canary in [body["spec"]["canary"][0]["predictor"]]
+    ]
+    assert predictors[0] == predictors[1]
+    assert (before["spec"]["predictor"]["name"], then["spec"]["predictor"]["name"]) == ("a", "b")
 
 
 def test_no_text_depends_on_anchors_or_says_null() -> None:

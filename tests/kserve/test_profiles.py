@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from kserve_profiles import DIGEST, KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
+from kserve_profiles import CANARY, DIGEST, KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
 
 from conch.core import BuildRef, Ordinal, ServingSpec, Signature, TritonName
 from conch.kserve import (
@@ -24,6 +24,7 @@ from conch.kserve import (
     Scaling,
     ServedModel,
     Storage,
+    Traffic,
     TritonImage,
     UnknownVersionError,
     UnusableYamlError,
@@ -64,6 +65,10 @@ OF_PROFILE: dict[str, Profile] = {
     "prod-image": replace(STANDARD, image=TritonImage()),
     "conch-image": replace(KNATIVE, storage=Storage(schemes=frozenset({"conch"}))),
     "oci-version": replace(KNATIVE, storage=Storage(schemes=frozenset({"oci+native"}))),
+    "traffic-mode": replace(KNATIVE, traffic=Traffic.SLOTS),
+    "traffic-canary-version": replace(CANARY, version=KServeVersion.V0_20),
+    "traffic-canary-network": replace(CANARY, networking=Networking.INGRESS),
+    "traffic-canary-keda": replace(CANARY, autoscaler=Autoscaler.KEDA),
 }
 THREE = replace(ON_CPU, slots=(*ON_CPU.slots, slot("c", served(ordinal=3))))
 INGRESS = replace(STANDARD, networking=Networking.INGRESS)
@@ -87,6 +92,11 @@ OF_WORKLOAD: dict[str, tuple[Profile, Workload]] = {
     "split-ingress": (INGRESS, TWO),
     "split-knative-slots": (KNATIVE, THREE),
     "split-knative-models": (KNATIVE, TWO_MODELS),
+    "split-models": (CANARY, TWO_MODELS),
+    "split-percent": (
+        CANARY,
+        replace(ON_CPU, splits=(split("digits", ("b", 2, 25), ("a", 1, 9975)),)),
+    ),
     "split-knative-percent": (
         KNATIVE,
         replace(ON_CPU, splits=(split("digits", ("b", 2, 25), ("a", 1, 9975)),)),

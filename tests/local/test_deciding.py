@@ -417,3 +417,70 @@ def test_stopping_always_ends(events: list[tuple[bool, bool, bool, float]]) -> N
         instances, now = dict(plan.instances), now + 0.5
         killed_by = next((one for one in plan.effects if one == End(name=NAME, kill=True)), None)
         assert now - began < 1 + 10 + 5 + 3
+
+
+GIVEN = replace(FRESH, command="host:1:2", given=True, ports={"http": 1, "grpc": 2})
+EXAMINED = replace(READY, backends=("python",))
+REFUSED = replace(ALIVE, ready=False, exit="It sees another folder.")
+AWAY = replace(ALIVE, ready=False)
+EMPTIED = replace(READY, emptied=True)
+
+
+@pytest.mark.parametrize(
+    ("phase", "seen", "desired", "after", "effects"),
+    [
+        pytest.param(Phase.WAITING, Seen(), IDLE, Phase.STARTING, [], id="new: asked"),
+        pytest.param(Phase.STARTING, AWAY, IDLE, Phase.STARTING, [], id="not there yet"),
+        pytest.param(Phase.STARTING, REFUSED, IDLE, Phase.STARTING, [], id="unsuitable"),
+        pytest.param(Phase.STARTING, EXAMINED, IDLE, Phase.READY, [], id="suitable"),
+        pytest.param(Phase.STARTING, EXAMINED, LOADED, Phase.LOADING, [Assert], id="told first"),
+        pytest.param(Phase.READY, READY, LOADED, Phase.READY, [], id="answers"),
+        pytest.param(Phase.READY, AWAY, LOADED, Phase.STARTING, [], id="went away"),
+        pytest.param(Phase.READY, EMPTIED, LOADED, Phase.STARTING, [], id="lost what it held"),
+        pytest.param(Phase.LOADING, AWAY, LOADED, Phase.STARTING, [], id="away while it loaded"),
+    ],
+)
+def test_a_given_server_is_asked_and_told_and_never_started_or_ended(
+    phase: Phase, seen: Seen, desired: Desired, after: Phase, effects: list[type]
+) -> None:
+    """However long it takes: it is somebody else's. One that was away is taken to hold nothing."""
+    held = {"m": 3} if phase is not Phase.STARTING else {}
+    one = replace(GIVEN, phase=phase, since=NOW - 10_000, asserted=held)
+    plan = step(one, seen, desired=desired, wanted=GIVEN)
+    found = plan.instances[NAME]
+    assert found.phase is after
+    assert [type(effect) for effect in plan.effects] == effects
+    assert plan.crashes == NO_CRASHES
+    if seen is REFUSED:
+        assert found.last_exit == REFUSED.exit
+    if seen is EXAMINED:
+        assert found.backends == ("python",)
+    if phase in (Phase.READY, Phase.LOADING) and after is Phase.STARTING:
+        assert found.asserted == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stopping"),
+    [
+        (None, False),
+        (replace(GIVEN, command="elsewhere:1:2"), False),
+        (FRESH, False),
+        (GIVEN, True),
+    ],
+    ids=["not wanted", "another address", "now supervised", "stopping"],
+)
+def test_a_given_server_is_let_go_without_a_word(wanted: Instance | None, stopping: bool) -> None:
+    """It leaves the gateway's lists, and nothing is done to it."""
+    one = replace(GIVEN, phase=Phase.READY, since=NOW - 10)
+    plan = step(one, READY, wanted=wanted, stopping=stopping)
+    assert plan.instances == {}
+    assert plan.effects == ()
+
+
+def test_a_supervised_server_makes_way_for_a_given_one() -> None:
+    """It is drained and ended like any that is not wanted; no process is started in its place."""
+    draining = step(server(Phase.READY), READY, wanted=GIVEN)
+    assert draining.instances[NAME].phase is Phase.DRAINING
+    gone = step(server(Phase.STOPPING), DEAD, wanted=GIVEN)
+    assert NAME not in gone.instances
+    assert gone.effects == (Sweep(name=NAME),)

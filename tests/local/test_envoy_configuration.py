@@ -190,6 +190,32 @@ def test_equal_tables_have_equal_versions(table: list[TrafficSplit]) -> None:
         assert route_configuration([*others, salted], SETTINGS)["version_info"] != version
 
 
+def test_only_what_a_release_divides_carries_its_assignment() -> None:
+    """The route that a release divides names release, stage and arms; pinned ones name nothing."""
+    arms = tuple(
+        Arm(slot=SlotName(slot), ordinal=Ordinal(number), build_id=f"b{number}", weight=weight)
+        for slot, number, weight in (("b", 2, 500), ("a", 1, 9500))
+    )
+    split = TrafficSplit(model=TritonName("m"), arms=arms, salt="s", release="r-1", stage=3)
+    plain = TrafficSplit(model=TritonName("n"), arms=arms, salt="s")
+    for path, headers in (
+        ("/v2/models/m/infer", {}),
+        (f"{GRPC}/ModelInfer", {"x-conch-model": "m"}),
+    ):
+        found = _first(_routes([split, plain]), path, headers)["metadata"]["filter_metadata"]
+        assert found["conch"] == {
+            "release": "r-1",
+            "stage": 3,
+            "model": "m",
+            "arms": {
+                "b": {"weight": 500, "ordinal": 2, "build": "b2"},
+                "a": {"weight": 9500, "ordinal": 1, "build": "b1"},
+            },
+        }
+    for path in ("/v2/models/m/versions/2/infer", "/v2/models/n/infer"):
+        assert "metadata" not in _first(_routes([split, plain]), path)
+
+
 @given(splits())
 def test_every_cluster_of_a_route_exists(table: list[TrafficSplit]) -> None:
     """A route names only clusters that the cluster document defines."""
@@ -224,11 +250,12 @@ def test_streaming_can_be_closed() -> None:
 
 def test_endpoints_are_one_file_for_each_cluster() -> None:
     """Every cluster of servers has its file; gRPC endpoints are checked on the HTTP port."""
-    in_service = {SlotName("a"): [Endpoint(http_port=1, grpc_port=2)], SlotName("b"): []}
+    tried = Endpoint(http_port=1, grpc_port=2, on_trial=True)
+    in_service = {SlotName("a"): [tried, Endpoint(http_port=3, grpc_port=4)], SlotName("b"): []}
     found = endpoints(in_service)
     assert found.keys() == {
         f"{name}--{protocol}"
-        for name in ("slot-a", "slot-b", "any")
+        for name in ("slot-a", "slot-a--trial", "slot-b", "slot-b--trial", "any")
         for protocol in ("http", "grpc")
     }
     assert all(len(document["resources"]) == 1 for document in found.values())
@@ -236,24 +263,78 @@ def test_endpoints_are_one_file_for_each_cluster() -> None:
     assert members[0]["endpoint"]["address"]["socket_address"]["port_value"] == 2
     assert members[0]["endpoint"]["health_check_config"] == {"port_value": 1}
     assert found["slot-b--http"]["resources"][0]["endpoints"] == [{"lb_endpoints": []}]
+    on_trial = found["slot-a--trial--grpc"]["resources"][0]["endpoints"][0]["lb_endpoints"]
+    assert on_trial == members[:1]
 
 
 def test_an_unreachable_server_is_avoided_and_a_removed_one_let_go() -> None:
     """Cluster options that keep `kill -9` and draining from losing requests are all set."""
-    for cluster in clusters(LocalSettings())["resources"]:
+    servers = [one for one in clusters(LocalSettings())["resources"] if one["type"] == "EDS"]
+    assert len(servers) >= 4
+    for cluster in servers:
         assert cluster["ignore_health_on_host_removal"] is True
         assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 0}
         assert cluster["health_checks"][0]["no_traffic_interval"] == "0.5s"
         assert "retry_budget" in cluster["circuit_breakers"]["thresholds"][0]
 
 
-@pytest.mark.parametrize(("resets", "word"), [(True, "reset"), (False, "reset-before-request")])
-def test_whether_resets_are_sent_again_is_a_setting(resets: bool, word: str) -> None:
-    """Stateful models need requests that may have run never to run twice."""
-    document = route_configuration([], LocalSettings(retry_resets=resets))
-    policy = document["resources"][0]["virtual_hosts"][0]["retry_policy"]
-    assert policy["retry_on"].split(",") == ["connect-failure", "refused-stream", word]
+SENT_AGAIN = [
+    {
+        "header": {"key": "x-envoy-retry-on", "value": "reset"},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+]
+
+
+@pytest.mark.parametrize("resets", [True, False])
+def test_only_what_is_baked_is_sent_again_after_a_reset(resets: bool) -> None:
+    """Each arm says so for itself, weighted and pinned; stateful models can turn it off for all."""
+    arms = (
+        Arm(slot=SlotName("b"), ordinal=Ordinal(2), build_id="n", weight=1000, baked=False),
+        Arm(slot=SlotName("a"), ordinal=Ordinal(1), build_id="o", weight=9000),
+    )
+    split = TrafficSplit(model=TritonName("m"), arms=arms, salt="s")
+    document = route_configuration([split], LocalSettings(retry_resets=resets))
+    host = document["resources"][0]["virtual_hosts"][0]
+    policy = host["retry_policy"]
+    safe = ["connect-failure", "refused-stream", "reset-before-request"]
+    assert policy["retry_on"].split(",") == safe
     assert policy["num_retries"] == 1
+    routes: list[dict[str, Any]] = host["routes"]
+    weighted = _first(routes, "/v2/models/m/infer")["route"]["weighted_clusters"]["clusters"]
+    pinned = [_first(routes, f"/v2/models/m/versions/{n}/infer") for n in (2, 1)]
+    for places in (weighted, pinned):
+        candidate, baked = (place.get("request_headers_to_add") for place in places)
+        assert candidate is None
+        assert baked == (SENT_AGAIN if resets else None)
+
+
+@pytest.mark.parametrize(
+    ("weight", "baked", "replicas", "cluster"),
+    [
+        (1000, False, 2, "slot-b--trial--http"),
+        (5000, False, 2, "slot-b--trial--http"),
+        (5001, False, 2, "slot-b--http"),
+        (1000, True, 2, "slot-b--http"),
+        (1000, False, 1, "slot-b--http"),
+    ],
+)
+def test_what_is_on_trial_reaches_half_of_the_servers(
+    weight: int, baked: bool, replicas: int, cluster: str
+) -> None:
+    """With at most half of the traffic, where the slot has servers to spare."""
+    arms = (
+        Arm(slot=SlotName("b"), ordinal=Ordinal(2), build_id="n", weight=weight, baked=baked),
+        Arm(slot=SlotName("a"), ordinal=Ordinal(1), build_id="o", weight=10_000 - weight),
+    )
+    split = TrafficSplit(model=TritonName("m"), arms=arms, salt="s")
+    settings = LocalSettings(slots={"a": replicas, "b": replicas})
+    host = route_configuration([split], settings)["resources"][0]["virtual_hosts"][0]
+    found = _first(host["routes"], "/v2/models/m/infer")["route"]["weighted_clusters"]["clusters"]
+    assert [one["name"] for one in found] == [cluster, "slot-a--http"]
+    pinned = _first(host["routes"], "/v2/models/m/versions/2/infer")["route"]["cluster"]
+    assert pinned == cluster
+    assert cluster in {one["name"] for one in clusters(settings)["resources"]}
 
 
 def test_the_listener_normalises_paths_and_limits_bodies() -> None:
@@ -266,7 +347,7 @@ def test_the_listener_normalises_paths_and_limits_bodies() -> None:
     assert manager["path_with_escaped_slashes_action"] == "REJECT_REQUEST"
     assert manager["use_remote_address"] is True
     names = [one["name"].rpartition(".")[2] for one in manager["http_filters"]]
-    assert names == ["decompressor", "buffer", "lua", "router"]
+    assert names == ["decompressor", "buffer", "lua", "ext_proc", "router"]
     assert manager["http_filters"][1]["typed_config"]["max_request_bytes"] == 4096
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 1234}
 

@@ -222,6 +222,7 @@ def test_a_build_that_crashes_servers_is_quarantined(platform: LocalPlatform) ->
         until(lambda: platform.pid_or_none("triton-b-0") not in known)
         known.add(platform.pid_or_none("triton-b-0"))
         until(lambda: _answers(platform, "bystander", 1))
+        wait_until_ready(platform.home)  # or the next load is refused, and crashes nothing
     until(lambda: bad.build_id in target.quarantined())
     stop(platform.home)
     assert bad.build_id in target.quarantined(), "a restart of everything forgets no quarantine"

@@ -6,16 +6,18 @@ import gzip
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc as grpc_client
 import tritonclient.http as http_client
 import xxhash
-from platform_fixtures import A, B, LocalPlatform, X, ask, split_of
+from platform_fixtures import A, B, LocalPlatform, X, ask, split_of, until
 from tritonclient.utils import InferenceServerException
 
 from conch.core import BuildRef, InvalidValueError, TrafficSplit
+from conch.events import AccessLogReader, EventLog, Exposure, hash_unit
 from conch.local import RoutesRejectedError
 
 pytestmark = pytest.mark.real
@@ -467,6 +469,49 @@ def test_the_access_log_says_who_served_whom_without_the_unit(
         assert line["unit_given"] is True
         assert isinstance(line["latency_us"], int)
         assert line["latency_us"] > 0
+
+
+def test_the_access_log_says_what_assigned_each_request(
+    local_platform: LocalPlatform,
+    split: TrafficSplit,
+    builds: tuple[BuildRef, BuildRef],
+    tmp_path: Path,
+) -> None:
+    """Release, stage and propensity are those of the decision, also for the callers who left."""
+    connection, mine = local_platform.connection(), "assigned"
+    stages = [
+        split_of(
+            MODEL,
+            ("b", builds[1], weight),
+            ("a", builds[0], 10_000 - weight),
+            release="r-7",
+            stage=stage,
+        )
+        for stage, weight in enumerate((3000, 6000))
+    ]
+    with EventLog(tmp_path) as log:
+        reader = AccessLogReader(local_platform.home / "logs" / "access.log", log)
+        reader.poll()
+        before = log.next_offset
+        try:
+            for stage in stages:
+                local_platform.target.set_routes([stage])
+                for number in range(60):
+                    local_platform.infer(MODEL, unit=f"{mine}{number}", connection=connection)
+            pinned = f"/v2/models/{MODEL}/versions/1/infer"
+            local_platform.infer(MODEL, unit=mine, path=pinned, connection=connection)
+        finally:
+            local_platform.target.set_routes([split])
+        until(lambda: reader.poll() is not None and log.next_offset >= before + 121)
+        exposures = [s.event for s in log.read(before) if isinstance(s.event, Exposure)]
+    hashes = {hash_unit(f"{mine}{number}"): f"{mine}{number}" for number in range(60)}
+    assigned = [one for one in exposures if one.release]
+    assert [one.release for one in assigned] == ["r-7"] * 120
+    assert sum(one.unit_hash == hash_unit(mine) for one in exposures if not one.release) == 1
+    for one in assigned:
+        arm = stages[one.stage].arm_of(hashes[one.unit_hash])
+        assert (one.slot, one.ordinal, one.build_id) == (arm.slot, arm.ordinal, arm.build_id)
+        assert one.propensity == arm.weight / 10_000
 
 
 def test_a_request_id_sent_by_a_client_is_not_believed(

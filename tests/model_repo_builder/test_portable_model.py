@@ -73,7 +73,9 @@ def test_it_stands_alone() -> None:
         "json",
         "numpy",
         "onnxruntime",
+        "openvino",
         "os",
+        "torch",
         "triton_python_backend_utils",
         "typing",
     }

@@ -67,10 +67,15 @@ def test_the_folder_holds_what_a_server_needs(mlp: Path, request_for: Requests) 
     config = parse((home / "config.pbtxt").read_text())
     assert [sample.batch_size for sample in config.model_warmup] == [1, 16]
     assert (home / "warmup" / "input-0").stat().st_size == 16 * 4
+    native = request.output / "native" / "digits"
+    kept = {path.relative_to(native).as_posix() for path in native.rglob("*") if path.is_file()}
+    assert kept == {"config.pbtxt", "1/model.onnx", "warmup/input-0"}
+    assert (native / "1/model.onnx").samefile(home / "1/model.onnx")
     assert sorted(path.name for path in request.output.iterdir()) == [
         "golden.json",
         "golden.npz",
         "manifest.json",
+        "native",
         "portable",
         "report.json",
     ]

@@ -19,7 +19,13 @@ from conch.triton_configs import lint, parse
         pytest.param(ServingSpec(), id="defaults"),
         pytest.param(
             ServingSpec(
-                max_batch_size=16, preferred_batch_sizes=(4, 8), queue_size=32, instances=2
+                max_batch_size=16,
+                preferred_batch_sizes=(4, 8),
+                queue_size=32,
+                queue_timeout_us=50_000,
+                priority_levels=3,
+                response_cache=True,
+                instances=2,
             ),
             id="all options",
         ),
@@ -29,10 +35,13 @@ from conch.triton_configs import lint, parse
 def test_the_configuration_is_without_fault(
     linear: Path, request_for: Callable[..., BuildRequest], spec: ServingSpec
 ) -> None:
-    """The linter finds nothing, and the batches that the server aims for are all warmed."""
+    """The linter finds nothing in either flavour, and the batches that are aimed for are warmed."""
     request = replace(request_for(linear), spec=spec)
     build(request)
-    config = parse((request.output / "portable" / "digits" / "config.pbtxt").read_text())
-    assert lint(config, triton="2.51.0-python", folder="digits", versions=(1,)) == ()
-    warmed = {sample.batch_size for sample in config.model_warmup}
-    assert warmed == {1, *spec.preferred_batch_sizes, spec.max_batch_size}
+    for flavour, triton in (("portable", "2.51.0-python"), ("native", "26.05-py3")):
+        config = parse((request.output / flavour / "digits" / "config.pbtxt").read_text())
+        found = lint(config, triton=triton, folder="digits", versions=(1,))
+        # That a cache is the server's business too is a remark, not a fault.
+        assert [finding.code for finding in found if finding.code != "cache-needs-flag"] == []
+        warmed = {sample.batch_size for sample in config.model_warmup}
+        assert warmed == {1, *spec.preferred_batch_sizes, spec.max_batch_size}

@@ -27,6 +27,7 @@ from conch.model_repo_builder import (
     build,
 )
 from conch.model_repo_builder.onnx_sessions import OnnxSession
+from conch.triton_configs import lint, parse
 
 Requests = Callable[..., BuildRequest]
 
@@ -244,3 +245,16 @@ def log_table_unasked(path: Path, recipe: Recipe, estimator: Any) -> tuple[Path,
     log_table(path, recipe)
     skops.io.dump(estimator, path / "model.skops")
     return path, estimator
+
+
+def test_the_classes_are_named_for_triton(tmp_path: Path, request_for: Requests) -> None:
+    """The classification extension finds a label for each column of the probabilities."""
+    recipe = RECIPES["columns-logistic"]
+    source, estimator = log_table(tmp_path / "model", recipe)
+    manifest = build(request_for(source))
+    for flavour in ("portable", "native"):
+        home = manifest.path / flavour / manifest.model
+        config = parse((home / "config.pbtxt").read_text())
+        (name,) = [tensor.label_filename for tensor in config.output if tensor.label_filename]
+        assert (home / name).read_text().splitlines() == [str(c) for c in estimator.classes_]
+        assert lint(config, triton="26.05-py3", folder=manifest.model, versions=(1,)) == ()

@@ -31,7 +31,8 @@ def test_a_worker_builds_it(tmp_path: Path, request_for: Requests, workbench: Wo
     assert manifest.strong
     assert {"scikit-learn", "skl2onnx"} <= set(manifest.tools)
     taken = [step["name"] for step in manifest.steps if step["taken"]]
-    assert taken == ["pack-columns", "skl2onnx", "batching"]
+    made = ["pack-columns", "skl2onnx", "onnx:fp32"]
+    assert taken == [*made, "batching", "choice", "portable", "native"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,17 +99,14 @@ def test_a_build_in_a_warm_worker(workbench: Workbench, mlp: Path, request_for: 
     """Progress arrives in order, and the manifest that comes back is the published one."""
     workbench.warm()
     seen: list[tuple[float, str]] = []
-    begun = time.perf_counter()
     manifest = workbench.build(
         request_for(mlp), progress=lambda part, text: seen.append((part, text))
     )
-    seconds = time.perf_counter() - begun
     assert check_digest(manifest.path) == manifest.digest
     parts = [part for part, _ in seen]
     assert parts == sorted(parts)
     assert parts[0] == 0.0
     assert parts[-1] == 1.0
-    assert seconds < 10, f"a warm build of an MLP took {seconds:.1f} s"
 
 
 def test_an_error_keeps_its_class(

@@ -20,6 +20,7 @@ from conch.kserve import (
     ServedModel,
     Slot,
     Storage,
+    Traffic,
     TritonImage,
     Workload,
 )
@@ -51,6 +52,10 @@ STANDARD = Profile(
     monitoring=Monitoring(
         prometheus_url="http://prometheus.monitoring:9090", labels={"release": "prometheus"}
     ),
+)
+
+CANARY = replace(
+    STANDARD, version=KServeVersion.V0_21, traffic=Traffic.CANARY, autoscaler=Autoscaler.HPA
 )
 
 
@@ -103,3 +108,20 @@ TWO = Workload(
     scaling=Scaling(least=2, most=6),
 )
 ON_CPU = replace(TWO, resources=Resources())
+SITE_FILE = """\
+name: lab
+environment: dev
+kserve: {version: "0.19", mode: standard}
+network:
+  kind: gateway-api
+  gateway: {name: public, namespace: gateways, domain: models.example.org}
+autoscaler: none
+storage: {schemes: [pvc]}
+serve:
+  namespace: NAMESPACE
+  uri: pvc://models/builds
+  folder: builds
+  gateway_url: http://127.0.0.1:9
+  resources: {cpu: "2", memory: 4Gi}
+"""
+"""A profile's file for `conch deploy`; the test's own namespace goes where NAMESPACE stands."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,29 @@ import pytest
 import uvicorn
 from memory_registry import MemoryRegistry
 from memory_target import MemoryTarget
+from tabled_evidence import TabledEvidence
 
 from conch.control.api import create_app
 from conch.control.client import Client
 from conch.control.keys import WEBHOOK_NAME, ensure_key
 from conch.control.plane import ControlPlane
-from conch.control.settings import ApiSettings, MlflowSettings, Settings, read_settings
+from conch.control.ports import Target
+from conch.control.recording import Recording
+from conch.control.settings import (
+    ApiSettings,
+    MlflowSettings,
+    ReleaseSettings,
+    Settings,
+    read_settings,
+)
 from conch.control.state import Database
-from conch.model_repo_builder import BuildCancelledError, BuildRequest, Manifest, build
+from conch.model_repo_builder import (
+    BuildCancelledError,
+    BuildRequest,
+    Manifest,
+    WorkerCrashedError,
+    build,
+)
 
 _LOOK_EVERY_S = 0.02
 
@@ -32,11 +48,13 @@ class Workshop:
 
     Attributes:
         open: Cleared, builds wait at the door until it is set again or they are cancelled.
+        crashes: How many of the next builds end as if their worker had died.
     """
 
     def __init__(self) -> None:
         self.open = threading.Event()
         self.open.set()
+        self.crashes = 0
 
     def build(
         self,
@@ -49,6 +67,9 @@ class Workshop:
         while not self.open.wait(_LOOK_EVERY_S):
             if cancelled():
                 raise BuildCancelledError("The build was cancelled at the door.")
+        if self.crashes:
+            self.crashes -= 1
+            raise WorkerCrashedError("The build worker was killed.")
         return build(request, progress=progress)
 
 
@@ -60,6 +81,7 @@ class MemoryPlatform:
     target: MemoryTarget
     registry: MemoryRegistry
     workshop: Workshop
+    evidence: TabledEvidence
     settings: Settings
     client: Client
     key: str
@@ -98,12 +120,25 @@ def memory_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory
 
 
 @contextmanager
-def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
-    """Run a platform for the block; its settings are in the home, as `conch up` leaves them."""
+def running_memory_platform(
+    home: Path,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on: Target | None = None,
+    **given: Any,
+) -> Iterator[MemoryPlatform]:
+    """Run a platform for the block; its settings are in the home, as `conch up` leaves them.
+
+    Args:
+        now: The control plane's clock.
+        on: The target that it acts on; None: the platform's own, in memory.
+        given: Groups of settings over those of the tests.
+    """
     registry_folder = home / "registry"
     registry_folder.mkdir(exist_ok=True)
     listener = socket.create_server(("127.0.0.1", 0))
     target, registry, workshop = MemoryTarget(), MemoryRegistry(registry_folder), Workshop()
+    evidence = TabledEvidence()
     with ExitStack() as stack:
         entry = stack.enter_context(target.entry())
         settings = read_settings(
@@ -112,6 +147,7 @@ def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
                 control_port=listener.getsockname()[1], inference_port=int(entry.split(":")[-1])
             ),
             mlflow=MlflowSettings(sweep_s=3600),
+            **({"release": ReleaseSettings(look_s=0.05)} | given),
         )
         settings.save()
         key = ensure_key(home)
@@ -119,9 +155,14 @@ def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
             settings=settings,
             database=Database(settings.database),
             registry=registry,
-            target=target,
+            target=on or target,
             workshop=workshop,
+            evidence=evidence,
+            now=now,
             webhook_secret=ensure_key(home, WEBHOOK_NAME),
+            recording=Recording(
+                home=home, access_log=home / "access.log", settings=settings.events
+            ),
         )
         plane.start()
         stack.callback(plane.stop)
@@ -132,6 +173,7 @@ def running_memory_platform(home: Path) -> Iterator[MemoryPlatform]:
             target=target,
             registry=registry,
             workshop=workshop,
+            evidence=evidence,
             settings=settings,
             client=client,
             key=key,

@@ -16,6 +16,7 @@ from conch.control.registry import (
     RegisteredVersion,
     RegistrySnapshot,
     RegistryUnavailableError,
+    RunFacts,
     VersionNotFoundError,
 )
 from conch.control.registry.downloading import bring
@@ -30,6 +31,7 @@ class MemoryRegistry:
 
     Attributes:
         available: Whether it answers at all.
+        origins: What it says of the runs that made versions.
     """
 
     def __init__(self, root: Path) -> None:
@@ -37,6 +39,7 @@ class MemoryRegistry:
         self._versions: dict[_Key, RegisteredVersion] = {}
         self._metrics: dict[_Key, dict[str, float]] = {}
         self.model_tags: dict[str, dict[str, str]] = {}
+        self.origins: dict[_Key, RunFacts] = {}
         self.available = True
 
     def snapshot(self) -> RegistrySnapshot:
@@ -57,6 +60,10 @@ class MemoryRegistry:
             return self._versions[name, number]
         except KeyError:
             raise VersionNotFoundError(f"There is no version {number} of {name!r}.") from None
+
+    def origin(self, name: str, number: int) -> RunFacts:
+        self.version(name, number)
+        return self.origins.get((name, number), RunFacts())
 
     def fetch(self, version: RegisteredVersion, into: Path) -> FetchedModel:
         self._answer()
@@ -111,6 +118,24 @@ class MemoryRegistry:
                 shutil.copyfile(file, folder / relative)
         (folder / "MLmodel").write_text(mlmodel_text(packed.mlmodel))
         self._metrics[name, number] = dict(metrics or {})
+        return self._keep(name, number, folder, tags=tags, description=description)
+
+    def register_folder(self, name: str, folder: Path) -> RegisteredVersion:
+        """Register an MLflow model that was logged into a folder."""
+        self._answer()
+        number = max((n for known, n in self._versions if known == name), default=0) + 1
+        self._metrics[name, number] = {}
+        return self._keep(name, number, folder)
+
+    def _keep(
+        self,
+        name: str,
+        number: int,
+        folder: Path,
+        *,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> RegisteredVersion:
         self._versions[name, number] = RegisteredVersion(
             name=name,
             number=number,

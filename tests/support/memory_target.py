@@ -126,6 +126,12 @@ class MemoryTarget:
                 gateway_ready=self.gateway_ready,
             )
 
+    def routes(self) -> Mapping[TritonName, TrafficSplit]:
+        if not self.visible:
+            raise GatewayUnavailableError("The target cannot be seen.")
+        with self._lock:
+            return dict(self._routes)
+
     def load(self, build: BuildRef, slot: SlotName, *, timeout_s: float) -> None:
         self._known(slot)
         if (why := self.quarantined().get(build.build_id)) is not None:

@@ -19,7 +19,7 @@ import tritonclient.grpc as grpc_client
 from handmade_builds import make_build
 from tritonclient.utils import InferenceServerException
 
-from conch.core import TOTAL_WEIGHT, Arm, BuildRef, SlotName, TrafficSplit, TritonName
+from conch.core import TOTAL_WEIGHT, Arm, BuildRef, Mirror, SlotName, TrafficSplit, TritonName
 from conch.local import (
     LocalSettings,
     LocalTarget,
@@ -117,6 +117,12 @@ class LocalPlatform:
         one = observed.instances.get(name)
         return None if one is None else one.phase
 
+    def asserted(self, name: str) -> Mapping[str, int]:
+        """Return what the supervisor saw a server hold."""
+        observed = read_observed(Home(self.home))
+        assert observed is not None
+        return observed.instances[name].asserted
+
     def processes(self) -> list[psutil.Process]:
         """Return every process of this home, children of servers included."""
         found = []
@@ -147,11 +153,23 @@ def ask(
     )
 
 
-def split_of(model: str, *arms: tuple[str, BuildRef, int], salt: str = "r1") -> TrafficSplit:
+def split_of(
+    model: str,
+    *arms: tuple[str, BuildRef, int],
+    salt: str = "r1",
+    release: str = "",
+    stage: int = 0,
+    captured: int = 0,
+    mirror: Mirror | None = None,
+) -> TrafficSplit:
     """Return a split from (slot, build, weight), the candidate first."""
     return TrafficSplit(
         model=TritonName(model),
         salt=salt,
+        release=release,
+        stage=stage,
+        captured=captured,
+        mirror=mirror,
         arms=tuple(
             Arm(slot=SlotName(slot), ordinal=build.ordinal, build_id=build.build_id, weight=weight)
             for slot, build, weight in arms

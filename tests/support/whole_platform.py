@@ -16,8 +16,19 @@ import pytest
 from conch import local
 from conch.control import platform
 from conch.control.client import Client
+from conch.control.demo.registering import answers, register_network
 from conch.control.keys import read_key
 from conch.control.settings import MlflowSettings, Settings, read_settings
+
+__all__ = [
+    "Platform",
+    "answers",
+    "perceptron",
+    "platform_settings",
+    "register",
+    "running_whole_platform",
+    "whole_platform",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,36 +81,6 @@ def perceptron(seed: int, *, inputs: int = 16, outputs: int = 4) -> Any:
     return nn.Sequential(nn.Linear(inputs, 32), nn.ReLU(), nn.Linear(32, outputs)).eval()
 
 
-def answers(module: Any, rows: np.ndarray) -> np.ndarray:
-    """Return what a network answers on rows: float32[n, k]."""
-    import torch
-
-    with torch.no_grad():
-        found: np.ndarray = module(torch.from_numpy(rows)).numpy()
-    return found
-
-
 def register(module: Any, name: str, uri: str, *, rows: np.ndarray) -> int:
     """Log a network with MLflow's pytorch flavour and register it; return the version's number."""
-    import mlflow
-    import mlflow.pytorch
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment("tests")  # else that of another test's server is in force
-    width = answers(module, rows[:1]).shape[1]
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, rows.shape[1]))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]),
-    )
-    with mlflow.start_run():
-        logged = mlflow.pytorch.log_model(
-            module,
-            name="model",
-            signature=signature,
-            input_example=rows[:8],
-            registered_model_name=name,
-            pip_requirements=["torch"],
-        )
-    return int(logged.registered_model_version)
+    return register_network(module, name=name, tracking_uri=uri, rows=rows, experiment="tests")

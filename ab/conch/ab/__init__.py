@@ -6,7 +6,7 @@ Nothing here reads a clock, a file or a network. Start with `ReleasePlan`, `Evid
 Everything in `__all__` is stable within a minor version.
 """
 
-from .analysing import METHODS, analyse
+from .analysing import analyse
 from .assignment import (
     NOT_ASSIGNED,
     BucketRange,
@@ -15,7 +15,7 @@ from .assignment import (
     bucket_ranges,
     choose_variation,
 )
-from .bayesian import NormalPrior, Posterior, posterior_of
+from .bayesian import NormalPrior, Posterior, normal_posterior, posterior_of
 from .bounded_means import betting_interval, share_interval
 from .deciding import DECISION_METHOD, Action, Decision, Reason, ReasonCode, decide
 from .effects import (
@@ -37,14 +37,20 @@ from .event_rates import (
     log_e_ratio_above,
     log_e_ratio_below,
     log_e_ratio_differs,
+    log_e_share_below,
     not_worse_prior,
     rate_ratio,
     rate_ratio_interval,
 )
 from .evidence import Evidence, MetricEvidence, StageEvidence
 from .fixed_horizon import NonInferiority, Side, TestResult, non_inferiority_test, welch_test
+from .grid_arms import QuantileArm, ScoreArm
+from .grid_ratios import grid_ratio_interval, log_e_grid_above, log_e_grid_below
 from .hashing import HashVersion, bucket, buckets
 from .health import Check, checks_of
+from .histograms import Grid, Histogram
+from .maturing import mature
+from .measuring import METHODS
 from .metrics import Direction, Kind, Measure, Metric
 from .moments import Counts, Moments, PairMoments, Statistic
 from .multiplicity import (
@@ -55,7 +61,7 @@ from .multiplicity import (
     log_mean_e,
     rejected,
 )
-from .plans import Fallback, GoalRule, ReleasePlan, Step
+from .plans import Baseline, Fallback, GoalRule, ReleasePlan, Step
 from .poisson_rates import Exposure, rate_ratio_p_value, ratio_below_p_value, score_ratio_interval
 from .power import (
     MidExperimentPower,
@@ -87,6 +93,7 @@ from .quantiles import (
     quantile_interval,
     quantile_p_value,
 )
+from .reading import read_out
 from .records import (
     DecisionRecord,
     as_json,
@@ -127,6 +134,7 @@ __all__ = [
     "SRM_CONCENTRATION",
     "Action",
     "Arm",
+    "Baseline",
     "BucketRange",
     "CannotComputeError",
     "Check",
@@ -144,7 +152,9 @@ __all__ = [
     "Exposure",
     "Fallback",
     "GoalRule",
+    "Grid",
     "HashVersion",
+    "Histogram",
     "InvalidStatisticError",
     "Kind",
     "Measure",
@@ -160,6 +170,7 @@ __all__ = [
     "PairMoments",
     "PlanError",
     "Posterior",
+    "QuantileArm",
     "QuantileInterval",
     "QuantileSummary",
     "RatioPrior",
@@ -169,6 +180,7 @@ __all__ = [
     "Restriction",
     "SampleRatioTests",
     "Scale",
+    "ScoreArm",
     "SequenceResult",
     "Side",
     "StageEvidence",
@@ -206,16 +218,22 @@ __all__ = [
     "effect_size_h",
     "empirical_process_lil_bound",
     "from_json",
+    "grid_ratio_interval",
     "half_width",
     "log_e_equal",
+    "log_e_grid_above",
+    "log_e_grid_below",
     "log_e_normal",
     "log_e_ratio_above",
     "log_e_ratio_below",
     "log_e_ratio_differs",
     "log_e_sample_ratio",
+    "log_e_share_below",
     "log_mean_e",
+    "mature",
     "mid_experiment_power",
     "non_inferiority_test",
+    "normal_posterior",
     "not_worse_p_value",
     "not_worse_prior",
     "posterior_of",
@@ -227,6 +245,7 @@ __all__ = [
     "rate_ratio_p_value",
     "ratio_below_p_value",
     "ratio_interval",
+    "read_out",
     "record_of",
     "rejected",
     "replays",

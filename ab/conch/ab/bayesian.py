@@ -77,12 +77,34 @@ def posterior_of(
         CannotComputeError: The effect has no estimate or no standard error.
     """
     effect = effect_of(control, treatment, scale)
-    mean, variance = effect.estimate, effect.se**2
+    unit = 1.0 if scale == "relative" else abs(control.raw)
+    scaled = prior and NormalPrior(mean=prior.mean * unit, variance=prior.variance * unit**2)
+    return normal_posterior(
+        effect.estimate, effect.se**2, prior=scaled, lower_is_better=lower_is_better, alpha=alpha
+    )
+
+
+def normal_posterior(
+    estimate: float,
+    variance: float,
+    *,
+    prior: NormalPrior | None = None,
+    lower_is_better: bool = False,
+    alpha: float = 0.05,
+) -> Posterior:
+    """Return the posterior of an effect whose likelihood is N(estimate, variance).
+
+    Args:
+        estimate: The effect's estimate.
+        variance: Square of its standard error.
+        prior: On the same scale; None for a flat prior.
+        lower_is_better: Whether a negative effect is a win.
+        alpha: One minus the credible interval's probability.
+    """
+    mean = estimate
     if prior is not None:
-        unit = 1.0 if scale == "relative" else abs(control.raw)
-        prior_variance = prior.variance * unit**2
-        precision = 1.0 / prior_variance + 1.0 / variance
-        mean = (prior.mean * unit / prior_variance + mean / variance) / precision
+        precision = 1.0 / prior.variance + 1.0 / variance
+        mean = (prior.mean / prior.variance + estimate / variance) / precision
         variance = 1.0 / precision
     sd = math.sqrt(variance)
     gain, loss = _expected_positive(mean, sd), _expected_positive(-mean, sd)

@@ -301,10 +301,10 @@ def _require_fit(plan: ReleasePlan, evidence: Evidence) -> None:
                 "or steps go backwards."
             )
         previous = stage.step
-        if abs(stage.share - plan.steps[stage.step].weight / TOTAL_WEIGHT) > _SHARE_TOLERANCE:
+        if abs(stage.share - plan.share_of(stage.step)) > _SHARE_TOLERANCE:
             raise EvidenceError(
-                f"Stage {stage.step} has the share {stage.share}, its step the weight "
-                f"{plan.steps[stage.step].weight}.",
+                f"Stage {stage.step} has the share {stage.share}, its step "
+                f"{plan.share_of(stage.step)}.",
                 hint="A changed plan starts a new release.",
             )
         if unknown := sorted({item.metric for item in stage.metrics} - known):

@@ -183,6 +183,32 @@ def log_e_ratio_below(
     return value
 
 
+def log_e_share_below(events: int, units: int, bound: float) -> float:
+    """Return the log e-value for "the share of units with an event is below `bound`".
+
+    The null hypothesis is that every unit has an event with probability at least `bound`. The
+    likelihood ratio of a uniform prior on (0, bound) to the bound itself: under the null each
+    unit's factor has a mean of at most 1, since fewer events than the bound's are what raises it
+    (Ville 1939; the one-arm form of `log_e_ratio_below`). No control is needed, so it speaks where
+    nothing ever fails: without an event it exceeds 20 at `bound` * units = 4.5.
+
+    Raises:
+        InvalidStatisticError: The bound is not in (0, 1), or there are more events than units.
+
+    >>> round(log_e_share_below(0, 2300, 0.002), 3)
+    3.068
+    """
+    if not 0.0 < bound < 1.0 or not 0 <= events <= units:
+        raise InvalidStatisticError(
+            f"{events} of {units} units against the share {bound}: counts must fit each other and "
+            "the bound must lie between 0 and 1."
+        )
+    a, b = 1.0 + events, 1.0 + units - events
+    marginal = log_beta(a, b) + log_lower_tail(bound, a, b) - math.log(bound)
+    at_bound = _times_log(events, bound) + (units - events) * math.log1p(-bound)
+    return marginal - at_bound
+
+
 def log_e_ratio_differs(
     stages: Sequence[EventSplit],
     ratio: float = 1.0,

@@ -17,13 +17,20 @@ class MetricEvidence:
         metric: The metric's name.
         control: What the present version did.
         candidate: What the new version did; the same class as `control`.
+        control_pending: Units of the control whose window had not closed at the data cut; they
+            are not among those of `control`.
+        candidate_pending: Units of the candidate, likewise.
     """
 
     metric: str
     control: Statistic
     candidate: Statistic
+    control_pending: int = 0
+    candidate_pending: int = 0
 
     def __post_init__(self) -> None:
+        if self.control_pending < 0 or self.candidate_pending < 0:
+            raise EvidenceError(f"Metric {self.metric!r} has a negative number of pending units.")
         if type(self.control) is not type(self.candidate):
             raise EvidenceError(
                 f"Metric {self.metric!r} has {type(self.control).__name__} in one arm and "

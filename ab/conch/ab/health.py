@@ -137,7 +137,8 @@ def _metrics_present(plan: ReleasePlan, evidence: Evidence, now_s: float) -> Che
     missing = []
     for metric in plan.metrics:
         item = latest.of(metric.name)
-        expected = total * min(latest.share, 1.0 - latest.share)
+        waiting = item.control_pending + item.candidate_pending if item else 0
+        expected = max(0, total - waiting) * min(latest.share, 1.0 - latest.share)
         silent = item is None or not (item.control.n and item.candidate.n)
         if metric.kind is not Kind.DIAGNOSTIC and silent and expected >= _MISSING_IF_EXPECTED:
             missing.append(metric.name)

@@ -45,6 +45,12 @@ class Measure(StrEnum):
     ADJUSTED_MEAN = "adjusted-mean"
     """Mean with a covariate from before the assignment (`PairMoments`); asymptotic."""
 
+    QUANTILE = "quantile"
+    """A quantile fixed in advance (`Histogram`, logarithmic grid); no approximation."""
+
+    SCORE = "score"
+    """Mean of scores between 0 and 1 (`Histogram`, unit grid); betting, no approximation."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
@@ -65,9 +71,15 @@ class Metric:
         margin: Worsening that is tolerated; "not worse" means shown to be within it.
         harm_beyond: Worsening that has to be exceeded before it counts as harm; at most `margin`.
         minimum_effect: Improvement that has to be exceeded for "better".
+        tolerated: For event rates where lower is better: the share of the candidate's units with
+            an event that is fine whatever the control does, 0 for none. Without it two versions
+            that never fail could not be shown to be alike: a ratio needs events.
         concentration: Prior weight of event e-processes, in events.
         tuning_n: Units at which asymptotic sequences are tightest.
         minimum_units: Units per arm and stage before an asymptotic statistic is believed.
+        level: The quantile, such as 0.95; for quantiles only.
+        window_s: How long after its assignment a unit's outcome may still come. Only units whose
+            window has closed at the data cut are counted, in both arms alike.
     """
 
     name: str
@@ -80,9 +92,12 @@ class Metric:
     margin: float
     harm_beyond: float = 0.0
     minimum_effect: float = 0.0
+    tolerated: float = 0.0
     concentration: float = DEFAULT_CONCENTRATION
     tuning_n: float = DEFAULT_TUNING
     minimum_units: int = 100
+    level: float | None = None
+    window_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -99,11 +114,30 @@ class Metric:
             )
         if not 0.0 <= self.minimum_effect < 1.0:
             raise PlanError(f"Metric {self.name!r}: the minimum effect must lie in [0, 1).")
+        if not 0.0 <= self.tolerated < 1.0:
+            raise PlanError(f"Metric {self.name!r}: the tolerated share must lie in [0, 1).")
+        if self.tolerated and (
+            self.measure is not Measure.EVENT_RATE or self.direction is not Direction.LOWER
+        ):
+            raise PlanError(
+                f"Metric {self.name!r}: only an event rate that should be low has a "
+                "tolerated share."
+            )
         if self.concentration <= 0 or self.tuning_n <= 0 or self.minimum_units < 2:
             raise PlanError(
                 f"Metric {self.name!r}: concentration and tuning must be positive and at least "
                 "2 units are needed per arm."
             )
+
+        if (self.measure is Measure.QUANTILE) != (self.level is not None) or not (
+            self.level is None or 0.0 < self.level < 1.0
+        ):
+            raise PlanError(
+                f"Metric {self.name!r} is a {self.measure.value} with the level {self.level}.",
+                hint="A quantile needs a level between 0 and 1; nothing else has one.",
+            )
+        if not self.window_s >= 0.0:
+            raise PlanError(f"Metric {self.name!r} has a negative window.")
 
     def worsened(self, by: float) -> float:
         """Return the candidate-to-control ratio that a worsening of this size means."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import CannotComputeError, EvidenceError
+from .histograms import Histogram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +221,7 @@ class PairMoments:
         return self.c_xy / (_some(self.n, "covariance", least=2) - 1)
 
 
-Statistic = Counts | Moments | PairMoments
+Statistic = Counts | Moments | PairMoments | Histogram
 """Whatever summarises one metric in one arm of one stage."""
 
 

@@ -35,6 +35,20 @@ class Fallback(StrEnum):
     """The candidate gets no more traffic."""
 
 
+class Baseline(StrEnum):
+    """Whom the candidate is compared with."""
+
+    REST = "rest"
+    """Everybody who does not get the candidate."""
+
+    EQUAL_SHARE = "equal-share"
+    """An arm of the present version that gets as much traffic as the candidate.
+
+    A server with little traffic batches less, so its latency differs between identical versions;
+    at equal shares it does not.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A period of constant split.
@@ -80,6 +94,7 @@ class ReleasePlan:
         freshness_s: Oldest data cut that is still decided on.
         exposure_limit: Share of units that may meet both arms.
         srm_alpha: Level at which a sample-ratio mismatch is believed.
+        baseline: Whom the candidate is compared with.
     """
 
     steps: tuple[Step, ...]
@@ -95,6 +110,7 @@ class ReleasePlan:
     freshness_s: float = 600.0
     exposure_limit: float = 0.01
     srm_alpha: float = SRM_ALPHA
+    baseline: Baseline = Baseline.REST
 
     def __post_init__(self) -> None:
         weights = [step.weight for step in self.steps]
@@ -115,6 +131,19 @@ class ReleasePlan:
         times = (self.minimum_runtime_s, self.bake_s, self.freshness_s, self.deadline_s or 0.0)
         if min(times) < 0:
             raise PlanError("A duration is negative.")
+
+        if self.baseline is Baseline.EQUAL_SHARE and weights[-1] > TOTAL_WEIGHT // 2:
+            raise PlanError(
+                f"The last step gives the candidate {weights[-1] / 100:g}%: an arm of equal share "
+                "does not fit beside it.",
+                hint="With an equal-share baseline no step goes beyond 50%.",
+            )
+
+    def share_of(self, step: int) -> float:
+        """Return the candidate's share among the units that a step compares."""
+        if self.baseline is Baseline.EQUAL_SHARE:
+            return 0.5
+        return self.steps[step].weight / TOTAL_WEIGHT
 
     def of_kind(self, kind: Kind) -> tuple[Metric, ...]:
         """Return the metrics of one kind, in the plan's order."""

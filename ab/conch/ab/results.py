@@ -75,6 +75,8 @@ class MetricResult:
         control_events: Events in the control; None where the metric does not count events.
         candidate_events: Events in the candidate.
         method: The statistic, with its version.
+        pending_share: Share of the units whose outcome may still come and is not counted yet;
+            None where the metric has no window.
     """
 
     metric: str
@@ -90,6 +92,7 @@ class MetricResult:
     control_events: int | None
     candidate_events: int | None
     method: str
+    pending_share: float | None = None
 
     def claim(self, claim: Claim) -> TestedClaim | None:
         """Return one tested claim, or None where it could not be computed."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -170,9 +171,15 @@ class Client:
         }
         return self._object("POST", "/v1/models/register", json=body)
 
-    def retry_build(self, name: str, number: int) -> Json:
-        """Build a refused version again; return the version."""
-        return self._object("POST", f"{_model(name)}/versions/{number}/build")
+    def diff(self, name: str, old: int, new: int) -> Json:
+        """Return two versions of a model side by side."""
+        return self._object("GET", f"{_model(name)}/diff", params={"old": old, "new": new})
+
+    def retry_build(self, name: str, number: int, *, pin: str | None = None) -> Json:
+        """Build a version again, refused or, with a pin, in another form; return the version."""
+        return self._object(
+            "POST", f"{_model(name)}/versions/{number}/build", params=_given(pin=pin)
+        )
 
     def predict(
         self,
@@ -206,6 +213,14 @@ class Client:
         """Return one build with its verification report."""
         return self._object("GET", f"/v1/builds/{quote(build_id, safe='')}")
 
+    def report(self, build_id: str) -> Json:
+        """Return a build's verification report; a refused build's too, if it got that far."""
+        return self._object("GET", f"/v1/builds/{quote(build_id, safe='')}/report")
+
+    def report_page(self, build_id: str) -> str:
+        """Return a build's verification report as one HTML page."""
+        return self._ask("GET", f"/v1/builds/{quote(build_id, safe='')}/report.html").text
+
     def deployments(self) -> list[Json]:
         """Return every deployment."""
         return self._list("GET", "/v1/deployments")
@@ -232,10 +247,82 @@ class Client:
         weight: float = 0,
         bake_s: int | None = None,
         note: str = "",
+        plan: str | Mapping[str, Any] | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> Json:
-        """Start a release; `weight` in percent, taken once the candidate is ready."""
-        body = {"version": version, "weight": weight, "bake_s": bake_s, "note": note}
+        """Start a release.
+
+        Args:
+            name: The registered model.
+            version: The registry's integer.
+            weight: By hand: percent, taken once the candidate is ready.
+            bake_s: By hand: how long the version that loses stays loaded, in seconds.
+            note: Why; needed for a version that was rolled back before.
+            plan: The name of a preset, or the body of a plan; None: what the settings say.
+            changes: Single fields on top of the plan, nested as in its body.
+        """
+        body = {
+            "version": version,
+            "weight": weight,
+            "bake_s": bake_s,
+            "note": note,
+            "plan": plan,
+            "set": changes,
+        }
         return self._object("POST", f"{_model(name)}/releases", json=body)
+
+    def plan_release(
+        self,
+        name: str,
+        version: int,
+        *,
+        plan: str | Mapping[str, Any] | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Json:
+        """Return the plan that `start_release` would give the release; changes nothing."""
+        body = {"version": version, "plan": plan, "set": changes}
+        return self._object("POST", f"{_model(name)}/releases/plan", json=body)
+
+    def plans(self, *, model: str | None = None) -> list[Json]:
+        """Return the presets in the form of plan files."""
+        return self._list("GET", "/v1/plans", params=_given(model=model))
+
+    def pause(self, name: str, *, reason: str = "") -> Json:
+        """Keep a planned release where it is; proven harm still rolls it back."""
+        return self._steer(name, "pause", {"reason": reason})
+
+    def resume(self, name: str) -> Json:
+        """Let a paused release go on."""
+        return self._steer(name, "resume")
+
+    def approve(self, name: str) -> Json:
+        """Open the gate at which a release waits for a person."""
+        return self._steer(name, "approve")
+
+    def abort(self, name: str, *, reason: str = "") -> Json:
+        """End the open release; whatever it had goes back to the version before."""
+        return self._steer(name, "abort", {"reason": reason})
+
+    def decisions(self, release_id: str, *, records: bool = False, limit: int = 100) -> list[Json]:
+        """Return what was decided about a release, the newest first."""
+        path = f"/v1/releases/{quote(release_id, safe='')}/decisions"
+        return self._list("GET", path, params={"records": records, "limit": limit})
+
+    def explain(self, release_id: str) -> Json:
+        """Return a release in sentences."""
+        return self._object("GET", f"/v1/releases/{quote(release_id, safe='')}/explain")
+
+    def simulate(
+        self,
+        release_id: str,
+        plan: str | Mapping[str, Any],
+        *,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Json:
+        """Return what another plan would have decided on what was recorded of a release."""
+        body = {"plan": plan, "set": changes}
+        path = f"/v1/releases/{quote(release_id, safe='')}/simulate"
+        return self._object("POST", path, json=body)
 
     def set_weight(self, name: str, weight: float) -> Json:
         """Give the candidate a share of the traffic, in percent."""
@@ -249,6 +336,36 @@ class Client:
         """Give all traffic back to the version that was live before."""
         body = {"reason": reason}
         return self._object("POST", f"{_model(name)}/releases/current/rollback", json=body)
+
+    def shadow(self, release_id: str) -> Json:
+        """Return how a release's candidate answered copies of requests."""
+        return self._object("GET", f"/v1/releases/{quote(release_id, safe='')}/shadow")
+
+    # --- events
+
+    def send_events(self, events: Iterable[Mapping[str, Any]]) -> Json:
+        """Store metrics and feedback; returns once they are durable, all of them or none.
+
+        Args:
+            events: At most 10,000, each as in `docs/reference/api.md`. With an `id` of its own an
+                event may be sent again until it was answered.
+        """
+        lines = "".join(json.dumps(event) + "\n" for event in events)
+        headers = {"content-type": "application/x-ndjson"}
+        return self._object("POST", "/v1/events", content=lines.encode(), headers=headers)
+
+    def events(
+        self, *, after: int | None = None, kind: str | None = None, limit: int = 100
+    ) -> Json:
+        """Return stored events from an offset on (None: the newest), and where to go on."""
+        return self._object("GET", "/v1/events", params=_given(after=after, kind=kind, limit=limit))
+
+    def event_stats(self) -> Json:
+        """Return how the event log stands."""
+        return self._object("GET", "/v1/events/stats")
+
+    def _steer(self, name: str, action: str, body: Json | None = None) -> Json:
+        return self._object("POST", f"{_model(name)}/releases/current/{action}", json=body)
 
     # --- jobs
 
@@ -320,7 +437,7 @@ class Client:
                 return None
             watch(seen)
             live: int | None = seen["live_version"]
-            return live
+            return live if live is not None and self._routed(name, live) else None
 
         def this_version() -> int | None:
             assert version is not None
@@ -330,7 +447,7 @@ class Client:
             watch(seen)
             if seen["status"] == "refused" or seen["serving"] == "failed":
                 raise ApiError.from_reason(seen["reason"], otherwise="The version cannot serve.")
-            return version if seen["live"] else None
+            return version if seen["live"] and self._routed(name, version) else None
 
         if version is None:
             return _wait(any_version, f"{name!r} to answer", timeout_s)
@@ -339,7 +456,7 @@ class Client:
     def wait_release_running(
         self, name: str, *, timeout_s: float = 300.0, watch: Watch = lambda seen: None
     ) -> Json:
-        """Wait until the candidate of a model's newest release is ready; return the release.
+        """Wait until the candidate of a model's newest release can be asked; return the release.
 
         Raises:
             ApiError: The release ended instead; with the reason's code.
@@ -352,12 +469,32 @@ class Client:
                 raise ApiError(f"{name!r} has no release.", code="no-release")
             release = newest[0]
             watch(release)
-            if release["status"] not in ("preparing", "running"):
+            if release["status"] in ("rolled-back", "failed"):
                 words = f"The release ended: {release['status']}."
                 raise ApiError.from_reason(release["reason"], otherwise=words)
-            return release if release["status"] == "running" else None
+            ready = release["status"] != "preparing"
+            return release if ready and self._routed(name, release["candidate_version"]) else None
 
         return _wait(look, f"The candidate of {name!r} to be ready", timeout_s)
+
+    def wait_release_ended(
+        self, name: str, *, timeout_s: float = 86_400.0, watch: Watch = lambda seen: None
+    ) -> Json:
+        """Wait until a model's newest release ended, well or not; return it.
+
+        Raises:
+            ApiError: The model has no release.
+            WaitTimeoutError: Not in time.
+        """
+
+        def look() -> Json | None:
+            newest = self.releases(model=name, limit=1)
+            if not newest:
+                raise ApiError(f"{name!r} has no release.", code="no-release")
+            watch(newest[0])
+            return newest[0] if newest[0]["finished_at"] is not None else None
+
+        return _wait(look, f"The release of {name!r} to end", timeout_s)
 
     def wait_job(
         self, job_id: str, *, timeout_s: float = 600.0, watch: Watch = lambda seen: None
@@ -378,6 +515,13 @@ class Client:
             return seen if seen["status"] == "succeeded" else None
 
         return _wait(look, f"Job {job_id} to end", timeout_s)
+
+    def _routed(self, name: str, version: int) -> bool:
+        """Whether the routes in force name a version: rows say so a moment before they do."""
+        deployment = self._known(lambda: self.deployment(name))
+        return deployment is not None and any(
+            arm["version"] == version for arm in deployment["arms"]
+        )
 
     def _version_if_known(self, name: str, version: int) -> Json | None:
         return self._known(lambda: self.version(name, version))
@@ -404,6 +548,9 @@ class Client:
         return value
 
     def _send(self, method: str, path: str, **given: Any) -> Any:
+        return self._ask(method, path, **given).json()
+
+    def _ask(self, method: str, path: str, **given: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **given)
         except httpx.TimeoutException as error:
@@ -416,7 +563,7 @@ class Client:
                 f"Nobody answers at {self._url}: {error}.", hint="`conch up` starts the platform."
             ) from error
         if response.is_success:
-            return response.json()
+            return response
         raise _problem(response)
 
 

@@ -7,39 +7,51 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from conch.core import ConchError, SlotName
-from conch.model_repo_builder import Limits
+from conch.model_repo_builder import Limits, TaskMetric
 
 from . import jobs
 from .deploying.building import BuildJob
+from .deploying.copying import copied
 from .deploying.deciding import BUILD, LOAD
 from .deploying.loading import LoadJob
 from .deploying.reconciling import Reconciler
 from .deploying.releases import Releases
+from .evidence import EvidenceSource
+from .evidence.gathering import LogEvidence
 from .jobs import Kind, ThreadRunner, this_process
 from .leading import RENEW_S, Leadership, NotLeaderError
+from .plans import PlanBook
 from .ports import Target, Workshop
 from .receiving import Inbox
+from .recording import Recording
+from .reference_data import ReferenceData
 from .registry import Registry, SweepPlan, TakeUpMode, TakeUpPolicy, WebhookAction
+from .releasing import ReleaseEngine, ReleasePolicy
 from .reporting import Reporter
 from .settings import Settings, TakeUpSettings
 from .state import Database
 from .subscribing import Subscription
 from .sweeping import Sweeper
+from .trusting import TrustRule
 
 log = logging.getLogger(__name__)
 
 _RECONCILE_EVERY_S: Final = 1.0
 _SUBSCRIBE_EVERY_S: Final = 1.0
+_AGAIN_S: Final = 1.0
 _DRAIN_S: Final = 5.0
 
 
 class Loop:
     """Runs a pass again and again in a thread: on a hint at once, else after some time.
 
-    A pass that fails is told and tried again; the loop ends only by `stop`.
+    A pass that fails for a reason that may pass is tried again within a second, so that whatever
+    comes back is noticed then, and told once for as long as it is the same. The loop ends only by
+    `stop`.
     """
 
     def __init__(self, name: str, run: Callable[[], object], *, every_s: float) -> None:
@@ -65,17 +77,24 @@ class Loop:
         self._thread.join(timeout_s)
 
     def _turn(self) -> None:
+        told = ""
         while not self._stop.is_set():
             self._hint.clear()
+            wait_s = self._every_s
             try:
                 self._run()
+                told = ""
             except NotLeaderError as error:
                 log.debug("%s: %s", self._name, error)
             except ConchError as error:
-                log.warning("%s: %s", self._name, error)
+                if error.code != told:
+                    log.warning("%s: %s", self._name, error)
+                told = error.code
+                if error.retryable:
+                    wait_s = min(wait_s, _AGAIN_S)
             except Exception:
                 log.exception("%s: failed", self._name)
-            self._hint.wait(self._every_s)
+            self._hint.wait(wait_s)
 
 
 class ControlPlane:
@@ -83,7 +102,9 @@ class ControlPlane:
 
     Args:
         webhook_secret: What MLflow signs its webhooks with; None: none are taken.
+        evidence: Tells what was observed of a release; None: what the event log counts.
         keep_webhook: Makes MLflow's webhook what it should be; None: somebody else sees to it.
+        recording: The event log; None: there is none.
         now: The clock.
 
     Attributes:
@@ -92,10 +113,12 @@ class ControlPlane:
         registry: MLflow.
         target: Where models are served.
         reconciler: Brings the target to what the database says.
+        plans: Which plan a release gets.
         releases: What a person can do with traffic.
         leadership: Whether this process acts, or another one on the same database.
         inbox: Where webhooks arrive.
         subscription: How the webhook stands; None where somebody else sees to it.
+        recording: The event log, closed by `stop`.
     """
 
     def __init__(
@@ -108,6 +131,8 @@ class ControlPlane:
         workshop: Workshop,
         webhook_secret: str | None = None,
         keep_webhook: Callable[[], WebhookAction] | None = None,
+        recording: Recording | None = None,
+        evidence: EvidenceSource | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
@@ -119,6 +144,12 @@ class ControlPlane:
             database=database, holder=this_process(), url=settings.control_url, now=now
         )
         guard = self.leadership.prove
+        self.plans = PlanBook(
+            usual=settings.release.plan,
+            patch=settings.release.patch_plan,
+            slo_ms=settings.release.slo_ms,
+            shadows=settings.capture.enabled,
+        )
         self.reconciler = Reconciler(
             database=database,
             target=target,
@@ -126,10 +157,26 @@ class ControlPlane:
             environment=settings.serving.environment,
             now=now,
             wake_jobs=lambda: self._runner.nudge(),
+            bake_s=settings.release.bake_s,
+            copied=partial(copied, settings=settings.capture),
             guard=guard,
+            policy=ReleasePolicy(self.plans),
         )
         self.releases = Releases(
-            database=database, reconciler=self.reconciler, now=now, bake_s=settings.release.bake_s
+            database=database,
+            reconciler=self.reconciler,
+            now=now,
+            bake_s=settings.release.bake_s,
+            plans=self.plans,
+        )
+        if evidence is None and recording is not None:
+            evidence = LogEvidence(recording.follower)
+        self._engine = ReleaseEngine(
+            database=database,
+            reconciler=self.reconciler,
+            evidence=evidence,
+            now=now,
+            guard=guard,
         )
         self._reporter = Reporter(database=database, registry=registry, guard=guard)
         self._sweeper = Sweeper(
@@ -164,9 +211,22 @@ class ControlPlane:
         self._sweeping = Loop("sweep", self.sweep, every_s=settings.mlflow.sweep_s)
         self._reconciling = Loop("reconcile", self._reconcile, every_s=_RECONCILE_EVERY_S)
         self._reporting = Loop("report", self._reporter.run, every_s=settings.mlflow.sweep_s)
-        self._loops = [self._leading, self._reconciling, self._sweeping, self._reporting]
+        self._deciding = Loop("decide", self._decide, every_s=settings.release.look_s)
+        self._loops = [
+            self._leading,
+            self._reconciling,
+            self._sweeping,
+            self._reporting,
+            self._deciding,
+        ]
         if self.subscription is not None:
             self._loops.append(Loop("subscribe", self.subscription.run, every_s=_SUBSCRIBE_EVERY_S))
+        self.recording = recording
+        if recording is not None:
+            self._loops += [
+                Loop("follow", recording.run, every_s=settings.events.poll_s),
+                Loop("compact", recording.compact, every_s=settings.events.compact_s / 4),
+            ]
 
     def start(self) -> None:
         """Migrate and start the loops; they act while this process holds the lease."""
@@ -181,6 +241,8 @@ class ControlPlane:
         for loop in reversed(self._loops):
             loop.stop(timeout_s=_DRAIN_S)
         self._runner.stop(timeout_s=_DRAIN_S)
+        if self.recording is not None:
+            self.recording.close()
         self.leadership.release()
         self.database.close()
 
@@ -229,9 +291,27 @@ class ControlPlane:
             workshop=workshop,
             builds=self.settings.home / "builds",
             limits=Limits(
-                time_s=self.settings.build.time_s, memory_bytes=self.settings.build.memory_bytes
+                time_s=self.settings.build.time_s,
+                memory_bytes=self.settings.build.memory_bytes,
+                disk_bytes=self.settings.build.disk_bytes,
             ),
             refuse_weak_evidence=self.settings.build.refuse_weak_evidence,
+            trust=tuple(
+                TrustRule(models=rule.models, users=rule.users)
+                for rule in self.settings.build.trust
+            ),
+            references=tuple(
+                ReferenceData(
+                    models=one.models,
+                    path=one.path,
+                    task=None
+                    if one.metric is None
+                    else TaskMetric(
+                        name=one.metric, labels=one.labels, allowed_loss=one.allowed_loss
+                    ),
+                )
+                for one in self.settings.build.references
+            ),
             now=self.now,
         )
         load = LoadJob(
@@ -260,7 +340,13 @@ class ControlPlane:
                     log.info("job %s: its process is gone; queued again", job.label)
             self._runner.nudge()
 
+    def _decide(self) -> None:
+        if self.leadership.held:
+            self._engine.run()
+
     def _reconcile(self) -> None:
+        if not self.leadership.held:
+            return
         self.reconciler.run()
         self._reporting.nudge()
 

@@ -9,18 +9,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import psutil
 
 from conch import local
-from conch.core import ConchError
+from conch.core import ConchError, InvalidValueError
 
 from . import mlflow_server
 from .keys import KEY_NAMES, ensure_key
-from .settings import Settings, running_settings
+from .settings import GivenServer, Settings, running_settings
 
 CONTROL: Final = "control"
 MLFLOW: Final = "mlflow"
+CAPTURE: Final = "capture"
 _LISTENERS: Final = {
     "api.inference_port": "envoy",
     "api.control_port": CONTROL,
@@ -114,17 +116,37 @@ def local_settings(settings: Settings) -> local.LocalSettings:
     How many servers each slot has was perhaps changed by `conch scale` since: that stands until
     the settings say something other than they did when the platform was last brought up.
     """
-    slots: Mapping[str, int] = dict.fromkeys(settings.serving.slots, settings.serving.replicas)
+    serving = settings.serving
+    slots: Mapping[str, int] = dict.fromkeys(serving.slots, serving.replicas)
     before = running_settings(settings.home)
     if before is not None and _sizes(before) == _sizes(settings):
         desired = local.DesiredFile(local.Home(serving_home(settings))).read()
         slots = slots if desired is None else desired.settings.slots
+    given = {slot: tuple(map(_given, servers)) for slot, servers in serving.servers.items()}
     return local.LocalSettings(
-        slots=slots,
+        slots={**slots, **{slot: len(servers) for slot, servers in given.items()}},
+        servers=given,
+        tritonserver=serving.tritonserver,
+        backend_directory=serving.backend_directory,
         inference_host=settings.api.host,
         inference_port=settings.api.inference_port,
         control_address=f"{settings.api.host}:{settings.api.control_port}",
     )
+
+
+def _given(server: GivenServer) -> local.GivenServer:
+    parts = urlsplit(server.http)
+    assert parts.hostname is not None, "the pattern has one"
+    assert parts.port is not None, "the pattern has one"
+    try:
+        host = socket.gethostbyname(parts.hostname)
+    except OSError as error:
+        raise InvalidValueError(
+            f"The server {server.http} cannot be found: {error}.",
+            hint="Correct the name in `serving.servers`.",
+        ) from error
+    grpc_port = parts.port + 1 if server.grpc_port is None else server.grpc_port
+    return local.GivenServer(host=host, http_port=parts.port, grpc_port=grpc_port)
 
 
 def up(
@@ -170,8 +192,14 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
         RuntimeMissingError: `conch runtime install` was not run.
         MlflowMissingError: An MLflow server should run and is not installed.
         PortTakenError: Another program listens where conch should.
+        TritonUnusableError: The `tritonserver` that the settings name cannot be run.
+        ServerUnsuitableError: A server that the settings name answers, and cannot be worked with.
     """
     runtime = local.require(runtime_root)
+    serving = local_settings(settings)
+    for problem in local.unusable(serving, runtime, serving_home(settings)):
+        if not problem.retryable:  # one that is away may come later
+            raise problem
     own_mlflow = mlflow and settings.mlflow.uri is None
     if own_mlflow and not mlflow_server_installed():
         raise MlflowMissingError(
@@ -186,10 +214,12 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
     for name in KEY_NAMES:
         ensure_key(settings.home, name)
     services = [_control(settings)]
+    if settings.capture.enabled:
+        services.append(_capture(settings))
     if own_mlflow:
         services.insert(0, _mlflow(settings))
     local.DesiredFile(local.Home(serving_home(settings))).set_up(
-        settings=local_settings(settings), runtime=runtime, services=tuple(services)
+        settings=serving, runtime=runtime, services=tuple(services)
     )
     settings.save()  # after what it is compared with was written
 
@@ -299,6 +329,16 @@ def _control(settings: Settings) -> local.ServiceSpec:
         name=CONTROL,
         argv=(sys.executable, "-m", "conch.control.serving", "--home", str(settings.home)),
         ready_url=f"{settings.control_url}/healthz",
+    )
+
+
+def _capture(settings: Settings) -> local.ServiceSpec:
+    return local.ServiceSpec(
+        name=CAPTURE,
+        argv=(
+            *(sys.executable, "-m", "conch.control.capturing.serving"),
+            *("--home", str(settings.home)),
+        ),
     )
 
 

@@ -17,6 +17,9 @@ class Target(Protocol):
     def observe(self) -> TargetState:
         """Return the target as it is now; a server that cannot be asked is shown as such."""
 
+    def routes(self) -> Mapping[TritonName, TrafficSplit]:
+        """Return the routing table in force, as `observe` does, without looking at any server."""
+
     def load(self, build: BuildRef, slot: SlotName, *, timeout_s: float) -> None:
         """Load and warm a build on every ready server of a slot, in place of the model's former.
 

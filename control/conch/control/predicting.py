@@ -18,7 +18,7 @@ import numpy as np
 
 from conch.core import UNIT_HEADER, ConchError, NotFoundError, Signature
 
-from .prediction_ids import new_prediction_id
+from .prediction_ids import PREDICTION_HEADER, new_prediction_id
 from .reading import View, find_model, find_version
 from .state import Build, BuildStatus, Database, ServingStatus, Transaction
 from .tensor_inputs import InputsInvalidError, checked_inputs
@@ -56,7 +56,7 @@ class Prediction(View):
         prediction: The only output; where there are several, all of them by name.
         outputs: Nested lists by output name; a number that is not finite is null.
         model_version: The registry's integer of the version that answered.
-        prediction_id: A UUID of version 7, for feedback.
+        prediction_id: A UUID of version 7: feedback and metrics refer to it.
         latency_ms: From sending to the whole answer, in milliseconds.
     """
 
@@ -118,9 +118,13 @@ class Predictor:
         with self._database.look() as tx:
             road = _road(tx, name, version)
         tensors = checked_inputs(inputs, road.signature, max_batch_size=road.max_batch_size)
-        headers = (
-            [] if unit is None else [(UNIT_HEADER.encode(), unit.encode(errors="surrogateescape"))]
-        )
+        prediction_id = new_prediction_id()
+        # Without a unit the prediction is its own: what is later reported of it can be joined.
+        whom = prediction_id if unit is None else unit
+        headers = [
+            (UNIT_HEADER.encode(), whom.encode(errors="surrogateescape")),
+            (PREDICTION_HEADER.encode(), prediction_id.encode()),
+        ]
         start = time.perf_counter()
         try:
             response = self._http.post(road.path, json={"inputs": tensors}, headers=headers)
@@ -143,7 +147,7 @@ class Predictor:
             model_version=number,
             semantic_version=build.semantic_version,
             build_id=build.id,
-            prediction_id=new_prediction_id(),
+            prediction_id=prediction_id,
             latency_ms=round(latency_ms, 3),
         )
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from typing import Final
+
+PREDICTION_HEADER: Final = "x-conch-prediction"
+"""The request header under which a captured prediction is kept, in place of the request's id."""
 
 
 def new_prediction_id() -> str:

@@ -87,6 +87,11 @@ def _wanted(tx: Transaction) -> list[tuple[Version, dict[str, str]]]:
         release.deployment_id: release
         for release in tx.releases.find(status=[s for s in ReleaseStatus if s.open])
     }
+    ended: dict[str, Release] = {
+        release.candidate_build_id: release
+        for release in tx.releases.newest("candidate_build_id")
+        if release.status is ReleaseStatus.ROLLED_BACK
+    }
     servings = {serving.build_id: serving for serving in tx.servings.find()}
     found = []
     for version in tx.versions.find(present=True):
@@ -95,7 +100,8 @@ def _wanted(tx: Transaction) -> list[tuple[Version, dict[str, str]]]:
         release = open_releases.get(deployment.id) if deployment else None
         serving = servings.get(build.id) if build else None
         if version.wanted:
-            tags = tags_of(version, build=build, deployment=deployment, release=release)
+            back = ended.get(build.id) if build else None
+            tags = tags_of(version, build=build, deployment=deployment, release=release, ended=back)
             if serving is not None and serving.status is ServingStatus.FAILED and serving.reason:
                 tags |= {STATUS: "failed", REASON: _sentence(serving.reason)}
             found.append((version, tags))
@@ -108,6 +114,7 @@ def tags_of(
     build: Build | None,
     deployment: Deployment | None,
     release: Release | None,
+    ended: Release | None = None,
 ) -> dict[str, str]:
     """Return the tags that say how a version stands.
 
@@ -115,6 +122,7 @@ def tags_of(
         build: The version's newest build, if any.
         deployment: Where its model is served, if it is.
         release: The model's open release, if any.
+        ended: The build's own last release, where that was rolled back.
     """
     tags = {STATUS: version.status.value}
     if build is not None and build.status is BuildStatus.QUARANTINED:
@@ -131,6 +139,10 @@ def tags_of(
     elif release is not None and release.candidate_build_id == build.id:
         share = f"{100 * release.weight / TOTAL_WEIGHT:g} %"
         tags |= {STATUS: f"candidate at {share}", ENDPOINT: deployment.endpoint_url}
+        if release.hold is not None:
+            tags |= {STATUS: f"candidate at {share}, held", REASON: _sentence(release.hold)}
+    elif ended is not None:
+        tags |= {STATUS: "rolled back", REASON: _sentence(ended.reason or {})}
     return tags
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from conch.core import ConflictError
+from conch.core import ConflictError, Pin
 
 from . import jobs
 from .deploying.deciding import BUILD
@@ -24,19 +24,36 @@ class BuildNotNeededError(ConflictError):
     code = "build-not-needed"
 
 
-def request_build(tx: Transaction, name: str, number: int, *, now: datetime) -> Version:
-    """Queue a build of a version that was refused or never taken up.
+def request_build(
+    tx: Transaction, name: str, number: int, *, now: datetime, pin: Pin | None = None
+) -> Version:
+    """Queue a build of a version that was refused or never taken up, or in another form.
+
+    Args:
+        tx: The transaction.
+        name: The registered model.
+        number: The registry's integer.
+        now: The time.
+        pin: The form to build it in from now on; a version that is verified is then built again,
+            with an ordinal of its own, while the build that serves goes on serving. An empty pin
+            takes back an earlier one. None leaves it as it is.
 
     Raises:
         NotFoundError: conch has not seen the version.
-        BuildNotNeededError: It is being built, or is verified.
+        BuildNotNeededError: It is being built, or is verified and no form is asked for.
     """
     version = find_version(tx, name, number)
-    if version.status in _DONE:
+    if version.status in _DONE and not (
+        pin is not None and version.status is VersionStatus.VERIFIED
+    ):
         raise BuildNotNeededError(
             f"Version {number} of {name!r} is {_DONE[version.status]}.",
-            hint="A version is built again only after it was refused; register a new one.",
+            hint="A version is built again only after it was refused, or in a form that is asked "
+            "for (--pin).",
         )
     label = f"build {name} version {number}"
     jobs.enqueue(tx, kind=BUILD, subject=version.id, label=label, now=now)
-    return tx.versions.change(version, wanted=True, status=VersionStatus.BUILDING, reason=None)
+    kept = version.pin if pin is None else "" if pin == Pin() else str(pin)
+    return tx.versions.change(
+        version, wanted=True, status=VersionStatus.BUILDING, reason=None, pin=kept
+    )

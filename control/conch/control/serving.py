@@ -1,6 +1,6 @@
 """The control process: `python -m conch.control.serving --home FOLDER`.
 
-Put together here and nowhere else: settings, database, MLflow, the local target, the workshop.
+Put together here and nowhere else: settings, database, MLflow, the target, the workshop.
 """
 
 from __future__ import annotations
@@ -8,23 +8,29 @@ from __future__ import annotations
 import argparse
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
-from conch.local import LocalTarget, require
+from conch.local import Home, LocalTarget, require
 from conch.model_repo_builder import Workbench
 
 from .api import create_app
-from .keys import WEBHOOK_NAME, ensure_key, read_key
+from .keys import WEBHOOK_NAME, ensure_key
 from .plane import ControlPlane
 from .platform import local_settings, serving_home
+from .ports import Target
+from .recording import Recording
 from .registry import MlflowRegistry, WebhookAction
 from .settings import Settings, read_settings, running_settings
 from .state import Database
 
+log = logging.getLogger(__name__)
 
-def assemble(settings: Settings) -> tuple[ControlPlane, Workbench]:
+
+def assemble(settings: Settings, target: Target) -> tuple[ControlPlane, Workbench]:
     """Return a stopped control plane for the settings, and the workshop that it uses."""
     workbench = Workbench(log_dir=settings.home / "logs")
     registry = MlflowRegistry(settings.mlflow_uri, timeout=settings.mlflow.timeout_s)
@@ -37,25 +43,61 @@ def assemble(settings: Settings) -> tuple[ControlPlane, Workbench]:
         settings=settings,
         database=Database(settings.database),
         registry=registry,
-        target=LocalTarget(
-            serving_home(settings), runtime=require(), settings=local_settings(settings)
-        ),
+        target=target,
         workshop=workbench,
         webhook_secret=None if settings.mlflow.webhooks == "off" else secret,
         keep_webhook=keep_webhook if settings.keeps_webhook else None,
+        recording=Recording(
+            home=settings.home,
+            access_log=Home(serving_home(settings)).access_log,
+            settings=settings.events,
+        ),
     )
     return plane, workbench
 
 
+@contextmanager
+def serving_target(settings: Settings) -> Iterator[Target]:
+    """Give the target that the settings state: a cluster with a profile, else this machine."""
+    if settings.kserve.profile is None:
+        yield LocalTarget(
+            serving_home(settings), runtime=require(), settings=local_settings(settings)
+        )
+        return
+    from conch.kserve.cluster import ClusterError, Connection
+
+    from .clusters import site_of, target_of
+
+    target = target_of(
+        site_of(settings.kserve.profile),
+        Connection(kubeconfig=settings.kserve.kubeconfig, context=settings.kserve.context),
+        leads=True,
+        slots=settings.serving.slots,
+    )
+    try:
+        target.start()
+    except ClusterError as error:
+        log.warning("the cluster cannot be seen yet: %s", error)  # it is followed all the same
+    try:
+        yield target
+    finally:
+        target.close()
+
+
 def serve(settings: Settings) -> None:
     """Run the control plane and its API until SIGTERM or SIGINT."""
-    plane, workbench = assemble(settings)
+    with serving_target(settings) as target:
+        _serve(settings, target)
+
+
+def _serve(settings: Settings, target: Target) -> None:
+    plane, workbench = assemble(settings, target)
     # Warming imports torch and exports once: seconds that the first registration should not wait.
     threading.Thread(target=workbench.warm, name="warm", daemon=True).start()
     plane.start()
     try:
         uvicorn.run(
-            create_app(plane, key=read_key(settings.home)),
+            create_app(plane, key=ensure_key(settings.home)),
             host=settings.api.host,
             port=settings.api.control_port,
             log_config=None,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -78,13 +78,54 @@ class TakeUpSettings(_Group):
     exclude: tuple[str, ...] = Field(default=(), description="Globs of model names.")
 
 
+class TrustSettings(_Group):
+    """One line of the policy on models that hold code; see `conch.control.trusting`."""
+
+    models: tuple[str, ...] = Field(min_length=1, description="Globs of registered names.")
+    users: tuple[str, ...] = Field(
+        default=(), description="Globs of the registry's users. Empty: whoever registered it."
+    )
+
+
+class ReferenceSettings(_Group):
+    """A data set that the versions of some models are verified with."""
+
+    models: tuple[str, ...] = Field(min_length=1, description="Globs of registered names.")
+    path: Path = Field(description="An `.npz`, `.csv` or `.parquet` file of the model's inputs.")
+    metric: Literal["accuracy", "f1_macro", "roc_auc", "log_loss", "rmse", "mae", "r2"] | None = (
+        Field(default=None, description="A task metric that the converted model must keep.")
+    )
+    labels: str = Field(default="label", description="The column of the right answers.")
+    allowed_loss: float = Field(
+        default=0.0, ge=0, description="How much worse than the registered model it may be."
+    )
+
+
 class BuildSettings(_Group):
     """What one build may take, and what it must show."""
 
     time_s: float = Field(default=600.0, gt=0, description="Seconds, then it is ended.")
     memory_bytes: int = Field(default=8 * 2**30, gt=0, description="Resident bytes, likewise.")
+    disk_bytes: int = Field(default=16 * 2**30, gt=0, description="Bytes on disk, likewise.")
     refuse_weak_evidence: bool = Field(
         default=False, description="Refuse a version whose rows prove little, instead of saying so."
+    )
+    trust: tuple[TrustSettings, ...] = Field(
+        default=(), description="Whose pickled and Python models may run their code. Nobody's."
+    )
+    references: tuple[ReferenceSettings, ...] = Field(
+        default=(), description="Data sets that versions are verified with, by model."
+    )
+
+
+class GivenServer(_Group):
+    """A Triton server that somebody else runs; it sees the slot's folder under the same path."""
+
+    http: str = Field(
+        pattern=r"^http://[^/]+:\d+/?$", description="Such as `http://127.0.0.1:8000`."
+    )
+    grpc_port: int | None = Field(
+        default=None, ge=1, le=65535, description="None: the HTTP port and 1, as Triton has it."
     )
 
 
@@ -93,8 +134,35 @@ class ServingSettings(_Group):
 
     slots: tuple[str, ...] = Field(default=("a", "b"), min_length=2, max_length=8)
     replicas: int = Field(default=1, ge=1, le=16, description="Triton servers per slot.")
+    tritonserver: Path | None = Field(
+        default=None, description="Another `tritonserver` to run. None: the runtime's."
+    )
+    backend_directory: Path | None = Field(
+        default=None, description="Its backends. None: `backends` beside its `bin`."
+    )
+    servers: dict[str, tuple[GivenServer, ...]] = Field(
+        default={}, description="By slot, servers that somebody else runs, instead of `replicas`."
+    )
     load_timeout_s: float = Field(default=120.0, gt=0, description="One load with its warm-up.")
     environment: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+
+    @model_validator(mode="after")
+    def _servers_have_slots(self) -> Self:
+        if unknown := sorted(set(self.servers) - set(self.slots)):
+            raise ValueError(f"there is no slot {unknown[0]!r}")
+        return self
+
+
+class KServeSettings(_Group):
+    """A cluster with KServe that serves instead of this machine."""
+
+    profile: Path | None = Field(
+        default=None, description="The file that states the cluster. None: this machine serves."
+    )
+    kubeconfig: Path | None = Field(
+        default=None, description="None: the pod's service account, else `$KUBECONFIG`."
+    )
+    context: str | None = Field(default=None, description="A context of the kubeconfig file.")
 
 
 class ReleaseSettings(_Group):
@@ -102,6 +170,70 @@ class ReleaseSettings(_Group):
 
     bake_s: int = Field(
         default=3600, ge=0, description="Seconds that the version that lost stays loaded."
+    )
+    plan: str = Field(
+        default="wait",
+        min_length=1,
+        description="What a newly verified version does by itself: `wait`, `manual` (loaded, and "
+        "a person moves the traffic), a preset (`canary`, `linear`, `blue-green`, `hot`), or the "
+        "path of a plan file. A registered model's tag `conch.release.plan` wins.",
+    )
+    patch_plan: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Likewise for a version of the same graph with other weights. None: as `plan`.",
+    )
+    slo_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="Above how many milliseconds an answer is slow. None: presets do not guard "
+        "latency. A registered model's tag `conch.release.slo_ms` wins.",
+    )
+    look_s: float = Field(
+        default=1.0, gt=0, le=60, description="Seconds between two looks at a planned release."
+    )
+
+
+class EventSettings(_Group):
+    """The event log: exposures, predictions, metrics and feedback."""
+
+    poll_s: float = Field(
+        default=0.25, gt=0, le=60, description="Seconds between two looks at the access log."
+    )
+    log_bytes: int = Field(
+        default=2**30,
+        ge=2**20,
+        description="The most bytes of the log itself; what is older is in Parquet files, or gone.",
+    )
+    compact_s: float = Field(
+        default=300.0, gt=0, description="Seconds after which events move into a Parquet file."
+    )
+    keep_days: float = Field(default=90.0, gt=0, description="How long Parquet files are kept.")
+    keep_bytes: int = Field(
+        default=20 * 2**30, gt=0, description="The most bytes of all Parquet files."
+    )
+
+
+class CaptureSettings(_Group):
+    """Keeping inputs and outputs of a share of the requests."""
+
+    enabled: bool = Field(
+        default=False, description="Whether the capture process runs; shadowing needs it."
+    )
+    percent: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Share of each model's requests; a model's tag `conch.capture` goes before it.",
+    )
+    redact: tuple[str, ...] = Field(
+        default=(), description="Tensors whose values are not kept: `name` or `model/name`."
+    )
+    largest_bytes: int = Field(
+        default=2**20, ge=1024, description="A larger body is not kept; the request is counted."
+    )
+    spool_bytes: int = Field(
+        default=256 * 2**20, ge=2**20, description="What may wait for the event log at most."
     )
 
 
@@ -126,7 +258,10 @@ class Settings(BaseSettings):
     take_up: TakeUpSettings = TakeUpSettings()
     build: BuildSettings = BuildSettings()
     serving: ServingSettings = ServingSettings()
+    kserve: KServeSettings = KServeSettings()
     release: ReleaseSettings = ReleaseSettings()
+    events: EventSettings = EventSettings()
+    capture: CaptureSettings = CaptureSettings()
 
     @classmethod
     def settings_customise_sources(

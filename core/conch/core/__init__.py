@@ -5,12 +5,13 @@ from outside this part.
 """
 
 from .errors import ConchError, ConflictError, InvalidValueError, NotFoundError
+from .formats import ModelFormat, Pin, Precision, Profile
 from .names import ModelName, Ordinal, SlotName, TritonName, triton_name
 from .semver import FIRST, SemanticVersion, breaks_callers, next_version
 from .serving import ServingSpec
 from .targets import BuildRef, LoadedModel, ServerState, ServerStatus, TargetState
 from .tensors import DYNAMIC, DType, Signature, TensorSpec
-from .traffic import TOTAL_WEIGHT, UNIT_HEADER, Arm, TrafficSplit
+from .traffic import TOTAL_WEIGHT, UNIT_HEADER, Arm, Mirror, TrafficSplit
 
 __all__ = [
     "DYNAMIC",
@@ -24,9 +25,14 @@ __all__ = [
     "DType",
     "InvalidValueError",
     "LoadedModel",
+    "Mirror",
+    "ModelFormat",
     "ModelName",
     "NotFoundError",
     "Ordinal",
+    "Pin",
+    "Precision",
+    "Profile",
     "SemanticVersion",
     "ServerState",
     "ServerStatus",

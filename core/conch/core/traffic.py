@@ -31,18 +31,42 @@ class Arm:
         ordinal: The version as Triton names it.
         build_id: The build that the version came from.
         weight: Share of traffic in basis points, 0 to 10,000.
+        baked: Whether the version was live for its whole bake time. One that was not may yet crash
+            servers, so a request over which a server vanished is not given to the next one, and
+            while it has no more than half of the traffic, half of its slot's servers are kept
+            out of its reach.
     """
 
     slot: SlotName
     ordinal: Ordinal
     build_id: str
     weight: int
+    baked: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= TOTAL_WEIGHT:
             raise InvalidValueError(
                 f"Weight {self.weight} of slot {self.slot!r} is outside 0..{TOTAL_WEIGHT}."
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A share of requests that a second version answers too, for comparison only.
+
+    Attributes:
+        slot: Where the copies go; the callers never see what it answers.
+        share: Of the requests, in basis points, 1 to 10,000.
+        release: The release that they are compared for.
+    """
+
+    slot: SlotName
+    share: int
+    release: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= TOTAL_WEIGHT:
+            raise InvalidValueError(f"A mirror of {self.share} is outside 1..{TOTAL_WEIGHT}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +79,31 @@ class TrafficSplit:
             while the candidate's weight grows. Weights add up to 10,000.
         salt: Part of the hash; a new one for each release, so that the same units are not the
             first to meet every new version.
+        release: The release or experiment whose split this is; empty for none. Every request that
+            the split divides is counted under it.
+        stage: Which period of constant weights this is, from 0. It grows with every change of
+            weights within a release, since what was counted under different weights is never
+            pooled.
+        captured: The share of requests whose inputs and outputs are kept, in basis points.
+        mirror: The share that is mirrored; those requests are captured on both sides, in place of
+            `captured`.
     """
 
     model: TritonName
     arms: tuple[Arm, ...]
     salt: str
+    release: str = ""
+    stage: int = 0
+    captured: int = 0
+    mirror: Mirror | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.captured <= TOTAL_WEIGHT:
+            raise InvalidValueError(f"{self.model!r} captures {self.captured} basis points.")
+        if self.stage < 0:
+            raise InvalidValueError(f"{self.model!r} has the stage {self.stage}, below 0.")
+        if self.stage and not self.release:
+            raise InvalidValueError(f"{self.model!r} has a stage of no release.")
         total = sum(arm.weight for arm in self.arms)
         if total != TOTAL_WEIGHT:
             raise InvalidValueError(

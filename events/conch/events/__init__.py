@@ -53,6 +53,7 @@ from .kinds import (
     hash_unit,
 )
 from .log import EventLog
+from .manifests import load_manifest
 from .queries import EventQueries, EventSource
 from .retention import LogSettings, WhenFull
 from .views import LogReader, StoredEvent
@@ -116,4 +117,5 @@ __all__ = [
     "hash_unit",
     "join_events",
     "load_join",
+    "load_manifest",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import xxhash
 
@@ -26,6 +26,14 @@ from .log import EventLog
 _CHUNK_BYTES: Final = 1024 * 1024
 _REMEMBERED_FILES: Final = 32
 _COMPRESSED: Final = (".gz", ".zst", ".xz", ".bz2")
+
+
+class LineReader(Protocol):
+    """Makes an event of a line."""
+
+    def __call__(self, line: bytes, *, received_at: float) -> Event | None:
+        """Return the event, or None; raises `InvalidEventError`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,7 @@ class AccessLogReader:
         log: EventLog,
         *,
         name: str = "access-log",
+        read: LineReader = read_line,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take up reading where the event log says that it ended.
@@ -90,11 +99,13 @@ class AccessLogReader:
             path: The access log.
             log: Where exposures go, and where the position is kept.
             name: Name of the position; one for each access log.
+            read: Makes an event of a line, or None where it tells of none.
             clock: Unix seconds.
         """
         self._path = path
         self._log = log
         self._name = name
+        self._read = read
         self._clock = clock
 
     def poll(self) -> PollReport:
@@ -141,7 +152,7 @@ class AccessLogReader:
         now = self._clock()
         for line in chunk.removesuffix(b"\n").split(b"\n"):
             try:
-                event = read_line(line, received_at=now)
+                event = self._read(line, received_at=now)
             except InvalidEventError as error:
                 malformed += 1
                 example = example or error.message

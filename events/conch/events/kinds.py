@@ -115,6 +115,7 @@ class Prediction:
         output: The outputs by tensor name.
         score: The model's own confidence or value, when it has one.
         latency_ms: Time in the model, milliseconds.
+        request_id: The data plane's request id.
     """
 
     kind: ClassVar[Kind] = Kind.PREDICTION
@@ -136,9 +137,11 @@ class Prediction:
     output: JsonValue = None
     score: float | None = None
     latency_ms: float | None = None
+    request_id: str = ""
 
     def __post_init__(self) -> None:
         _check_served(self)
+        _check_text("request_id", self.request_id)
         _check_range("score", self.score, -math.inf, math.inf)
         _check_range("latency_ms", self.latency_ms, 0.0, math.inf)
         _check_text("features_ref", self.features_ref)

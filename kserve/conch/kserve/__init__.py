@@ -18,7 +18,7 @@ from .lint_runs import FileLint, LintRun, run
 from .lint_runs import render as render_lint
 from .linting import lint_documents, lint_update
 from .manifests import manifests, render
-from .profile_files import read_profile
+from .profile_files import read_profile, read_site
 from .profiles import (
     Autoscaler,
     Environment,
@@ -28,9 +28,11 @@ from .profiles import (
     Networking,
     Profile,
     Storage,
+    Traffic,
     TritonImage,
 )
 from .refusals import Refusal, refusals, refuse
+from .sites import Site
 from .versions import DeploymentMode, KServeVersion
 from .workloads import Protocol, Resources, Scaling, ServedModel, Slot, Workload, object_name
 
@@ -57,8 +59,10 @@ __all__ = [
     "Scaling",
     "ServedModel",
     "Severity",
+    "Site",
     "Slot",
     "Storage",
+    "Traffic",
     "TritonImage",
     "UnknownVersionError",
     "UnusableSchemaError",
@@ -70,6 +74,7 @@ __all__ = [
     "manifests",
     "object_name",
     "read_profile",
+    "read_site",
     "refusals",
     "refuse",
     "render",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,10 +19,13 @@ from .profiles import (
     Networking,
     Profile,
     Storage,
+    Traffic,
     TritonImage,
 )
 from .refusals import refuse
+from .sites import Site
 from .versions import DeploymentMode, KServeVersion
+from .workloads import Resources, Scaling
 
 _Name = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -37,21 +41,41 @@ def read_profile(text: str) -> Profile:
         UnknownVersionError: The KServe version is not known.
         RefusedError: The values contradict one another; see `refusals`.
     """
+    return _read(text).profile()
+
+
+def read_site(text: str) -> Site:
+    """Return the profile that a YAML text states, with what its `serve` says of every model there.
+
+    Raises:
+        UnusableYamlError: The text is not YAML.
+        ProfileError: As in `read_profile`, or there is no `serve`.
+        UnknownVersionError: The KServe version is not known.
+        RefusedError: The values contradict one another; see `refusals`.
+    """
+    file = _read(text)
+    profile = file.profile()
+    if file.serve is None:
+        raise ProfileError(
+            f"The profile {profile.name!r} does not say what models there get.",
+            hint="Add `serve: {namespace: ..., uri: ...}`; docs/how-to/serve-on-kserve.md.",
+        )
+    return file.serve.site(profile)
+
+
+def _read(text: str) -> _ProfileFile:
     documents = read_documents(text)
     if len(documents) != 1 or documents[0].repeated:
         raise ProfileError(
             f"A profile is one document without repeated keys; this text has {len(documents)}."
         )
     try:
-        file = _ProfileFile.model_validate(dict(documents[0].body))
+        return _ProfileFile.model_validate(dict(documents[0].body))
     except ValidationError as error:
         raise ProfileError(
             f"The profile has {error.error_count()} fault(s): {_faults(error)}.",
             hint="docs/explanation/kserve.md shows a whole profile.",
         ) from error
-    profile = file.value()
-    refuse(profile)
-    return profile
 
 
 class _Strict(BaseModel):
@@ -96,6 +120,41 @@ class _Monitoring(_Strict):
     interval_s: Annotated[int, Field(ge=1, le=300)] = 15
 
 
+class _Resources(_Strict):
+    cpu: str = "1"
+    memory: str = "2Gi"
+    gpus: Annotated[int, Field(ge=0)] = 0
+    gpu_product: str = ""
+    shared_memory: str = "256Mi"
+
+
+class _Replicas(_Strict):
+    least: Annotated[int, Field(ge=0)] = 1
+    most: Annotated[int, Field(ge=1)] = 1
+    queue_target_us: int | None = None
+    cpu_percent: int = 70
+
+
+class _Serve(_Strict):
+    namespace: _Name
+    uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://")]
+    folder: Path | None = None
+    gateway_url: str = ""
+    resources: _Resources = _Resources()
+    replicas: _Replicas = _Replicas()
+
+    def site(self, profile: Profile) -> Site:
+        return Site(
+            profile=profile,
+            namespace=self.namespace,
+            uri=self.uri,
+            folder=self.folder,
+            gateway_url=self.gateway_url,
+            resources=Resources(**self.resources.model_dump()),
+            scaling=Scaling(**self.replicas.model_dump()),
+        )
+
+
 class _ProfileFile(_Strict):
     name: _Name
     environment: Environment
@@ -108,10 +167,12 @@ class _ProfileFile(_Strict):
     monitoring: _Monitoring | None = None
     knative_features: frozenset[str] = frozenset()
     startup_s: Annotated[int, Field(ge=10, le=7200)] = 600
+    traffic: Traffic | None = None
+    serve: _Serve | None = None
 
-    def value(self) -> Profile:
+    def profile(self) -> Profile:
         gateway, monitoring = self.network.gateway, self.monitoring
-        return Profile(
+        profile = Profile(
             name=self.name,
             environment=self.environment,
             version=KServeVersion.parse(self.kserve.version),
@@ -126,7 +187,10 @@ class _ProfileFile(_Strict):
             ingress_namespaces=self.network.allow_namespaces,
             knative_features=self.knative_features,
             startup_s=self.startup_s,
+            traffic=self.traffic,
         )
+        refuse(profile)
+        return profile
 
 
 def _faults(error: ValidationError) -> str:

@@ -39,6 +39,19 @@ class Autoscaler(StrEnum):
     NONE = "none"
 
 
+class Traffic(StrEnum):
+    """How a model's traffic is divided between slots.
+
+    `PERCENT` is Knative's `canaryTrafficPercent` over the revisions of one InferenceService;
+    `CANARY` is `spec.canary` of one InferenceService (Standard mode, KServe 0.21 and later);
+    `SLOTS` is an InferenceService per slot and an HTTPRoute whose weights conch owns.
+    """
+
+    PERCENT = "percent"
+    CANARY = "canary"
+    SLOTS = "slots"
+
+
 class Environment(StrEnum):
     """What the cluster is for; `prod` demands more of a profile and of a workload."""
 
@@ -168,6 +181,7 @@ class Profile:
         knative_features: Names of Knative's pod feature flags that are on, such as
             `nodeselector`.
         startup_s: How long a server may take to load and warm its models, in seconds.
+        traffic: How traffic is divided; None: `percent` in Knative mode, else `slots`.
     """
 
     name: str
@@ -184,6 +198,7 @@ class Profile:
     ingress_namespaces: tuple[str, ...] = ()
     knative_features: frozenset[str] = frozenset()
     startup_s: int = 600
+    traffic: Traffic | None = None
 
     def __post_init__(self) -> None:
         if not 10 <= self.startup_s <= 7200:
@@ -193,6 +208,16 @@ class Profile:
     def knative(self) -> bool:
         """Whether services run in Knative mode."""
         return self.mode is DeploymentMode.KNATIVE
+
+    @property
+    def strategy(self) -> Traffic:
+        """How traffic is divided."""
+        return self.traffic or (Traffic.PERCENT if self.knative else Traffic.SLOTS)
+
+    @property
+    def one_service(self) -> bool:
+        """Whether one InferenceService holds all slots."""
+        return self.strategy is not Traffic.SLOTS
 
     def gpu(self, name: str) -> GpuProduct | None:
         """Return a type of GPU by name; None where the cluster has none."""

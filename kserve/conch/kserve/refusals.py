@@ -13,7 +13,7 @@ from typing import Any, Final
 from conch.core import TOTAL_WEIGHT
 
 from .errors import RefusedError
-from .profiles import Autoscaler, Environment, Networking, Profile
+from .profiles import Autoscaler, Environment, Networking, Profile, Traffic
 from .versions import KServeVersion
 from .workloads import Workload
 
@@ -110,6 +110,7 @@ def _of_profile(profile: Profile) -> Iterator[Refusal]:
             reason="it is part of Knative",
             nearest="Use hpa, keda or none.",
         )
+    yield from _of_strategy(profile)
     if profile.autoscaler is Autoscaler.KEDA and profile.monitoring is None:
         yield Refusal(
             code="keda-prometheus",
@@ -141,6 +142,39 @@ def _of_profile(profile: Profile) -> Iterator[Refusal]:
             )
 
 
+def _of_strategy(profile: Profile) -> Iterator[Refusal]:
+    if profile.knative is not (profile.strategy is Traffic.PERCENT):
+        yield Refusal(
+            code="traffic-mode",
+            what=f"traffic by {profile.strategy} in {profile.mode} mode",
+            reason="percentages are Knative's, and it takes nothing else",
+            nearest="Leave `traffic` out.",
+        )
+    if profile.strategy is not Traffic.CANARY:
+        return
+    if not profile.version.at_least(KServeVersion.V0_21):
+        yield Refusal(
+            code="traffic-canary-version",
+            what=f"traffic by spec.canary in KServe {profile.version}",
+            reason="0.20 makes its pods and routes nothing to them, earlier ones do not know it",
+            nearest="Use slots.",
+        )
+    if profile.networking is not Networking.GATEWAY_API:
+        yield Refusal(
+            code="traffic-canary-network",
+            what=f"traffic by spec.canary behind {profile.networking}",
+            reason="KServe divides it in its Gateway API route only",
+            nearest="Use Gateway API.",
+        )
+    if profile.autoscaler is Autoscaler.KEDA:
+        yield Refusal(
+            code="traffic-canary-keda",
+            what="KEDA with spec.canary",
+            reason="KServe sets the number of a canary's servers itself",
+            nearest="Use hpa or none, or slots.",
+        )
+
+
 def _of_traffic(profile: Profile, workload: Workload) -> Iterator[Refusal]:
     rules = route_rules(workload)
     if profile.networking is Networking.GATEWAY_API and rules > MOST_ROUTE_RULES:
@@ -159,9 +193,10 @@ def _of_traffic(profile: Profile, workload: Workload) -> Iterator[Refusal]:
             reason="an Ingress has no weights, and KServe sends everything to one service",
             nearest="Use Gateway API, or one slot at a time.",
         )
-    if not profile.knative:
+    if not profile.one_service:
         return
-    if len(workload.slots) > 2:
+    where = "in Knative mode" if profile.knative else "by spec.canary"
+    if profile.knative and len(workload.slots) > 2:
         yield Refusal(
             code="split-knative-slots",
             what=f"{len(workload.slots)} slots in Knative mode",
@@ -173,18 +208,18 @@ def _of_traffic(profile: Profile, workload: Workload) -> Iterator[Refusal]:
     }
     if len(shares) > 1 or len(workload.splits) not in (0, len(workload.models)):
         yield Refusal(
-            code="split-knative-models",
-            what="models of one server with splits of their own in Knative mode",
-            reason="a revision's share counts for all models that it holds",
+            code="split-models" if not profile.knative else "split-knative-models",
+            what=f"models of one server with splits of their own {where}",
+            reason="a share counts for all models of a server",
             nearest="Use one workload per model, or Standard mode with Gateway API.",
         )
     for weight in sorted({weight for share in shares for _, weight in share}):
         if weight % _PERCENT:
             yield Refusal(
-                code="split-knative-percent",
-                what=f"a share of {weight / _PERCENT:g} % in Knative mode",
-                reason="Knative divides in whole percents",
-                nearest=f"Use {round(weight / _PERCENT)} %, or Standard mode with Gateway API.",
+                code="split-percent" if not profile.knative else "split-knative-percent",
+                what=f"a share of {weight / _PERCENT:g} % {where}",
+                reason="it divides in whole percents",
+                nearest=f"Use {round(weight / _PERCENT)} %, or slots behind Gateway API.",
             )
             return
 

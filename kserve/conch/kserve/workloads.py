@@ -153,6 +153,9 @@ class Workload:
         resources: What one server asks for.
         scaling: How many servers a slot has.
         protocol: The public protocol in Knative mode.
+        primary: The slot whose models stand in `spec.predictor`, where one InferenceService holds
+            all slots: in Knative mode that of the newest revision, with `spec.canary` the stable
+            one. None: the candidate in Knative mode, else the slot with the most traffic.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Workload:
     resources: Resources = field(default_factory=Resources)
     scaling: Scaling = field(default_factory=Scaling)
     protocol: Protocol = Protocol.HTTP
+    primary: SlotName | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or len(self.name) > LONGEST_NAME:
@@ -174,6 +178,8 @@ class Workload:
         for name in names:
             if not _NAME.fullmatch(name) or len(name) > 8:
                 raise WorkloadError(f"{name!r} cannot name a slot.", hint="Use a, b, c.")
+        if self.primary is not None and self.primary not in names:
+            raise WorkloadError(f"Workload {self.name!r} has no slot {self.primary!r}.")
         for split in self.splits:
             self._check(split)
         models = [split.model for split in self.splits]
@@ -184,6 +190,13 @@ class Workload:
     def models(self) -> tuple[TritonName, ...]:
         """Every model of any slot, by name."""
         return tuple(sorted({served.model for slot in self.slots for served in slot.models}))
+
+    def weight(self, slot: Slot) -> int | None:
+        """Return a slot's share in basis points; None where nothing is divided."""
+        arms = self.splits[0].arms if self.splits else ()
+        if len(self.slots) == 1 or not arms:
+            return None
+        return next((arm.weight for arm in arms if arm.slot == slot.slot), 0)
 
     def _check(self, split: TrafficSplit) -> None:
         held = {

@@ -15,50 +15,69 @@ from .errors import (
     RoutesRejectedError,
     RuntimeBrokenError,
     RuntimeMissingError,
+    ServerGivenError,
+    ServerUnsuitableError,
     SlotNotReadyError,
     SupervisorMissingError,
     SupervisorRunningError,
+    TritonUnusableError,
 )
+from .examining import examine
 from .homes import Home
 from .identities import Identity, identify, runs
 from .launching import alive, launch, running, stop, wait_until_ready
+from .metrics_pages import MetricsPage, metrics_pages
 from .observed import Observed, read_observed
+from .offers import Flavour, backend_directory, flavour_of, installed_backends
 from .runtime import Runtime, RuntimeSpec, check, default_root, find, install, require
-from .settings import LocalSettings
+from .settings import GivenServer, LocalSettings
 from .targets import LocalTarget
+from .usable import unusable
 
 __all__ = [
     "BuildIncompleteError",
     "BuildQuarantinedError",
     "DesiredFile",
+    "Flavour",
     "GatewayUnavailableError",
+    "GivenServer",
     "Home",
     "Identity",
     "InferenceFailedError",
     "LoadFailedError",
     "LocalSettings",
     "LocalTarget",
+    "MetricsPage",
     "Observed",
     "RoutesRejectedError",
     "Runtime",
     "RuntimeBrokenError",
     "RuntimeMissingError",
     "RuntimeSpec",
+    "ServerGivenError",
+    "ServerUnsuitableError",
     "ServiceSpec",
     "SlotNotReadyError",
     "SupervisorMissingError",
     "SupervisorRunningError",
+    "TritonUnusableError",
     "alive",
+    "backend_directory",
     "check",
     "default_root",
+    "examine",
     "find",
+    "flavour_of",
     "identify",
     "install",
+    "installed_backends",
     "launch",
+    "metrics_pages",
     "read_observed",
     "require",
     "running",
     "runs",
     "stop",
+    "unusable",
     "wait_until_ready",
 ]

@@ -6,7 +6,7 @@ Runs in a thread of the supervisor, one for each server at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from conch.core import ConchError, Ordinal, SlotName, TritonName
 
@@ -36,6 +36,7 @@ class Assertion:
         address: str,
         loads: Sequence[DesiredLoad],
         unloads: Sequence[str],
+        backends: Collection[str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._home = home
@@ -43,6 +44,7 @@ class Assertion:
         self._address = address
         self.loads = tuple(loads)
         self._unloads = tuple(unloads)
+        self._backends = backends
         self._clock = clock
         self.current: DesiredLoad | None = None
 
@@ -76,7 +78,7 @@ class Assertion:
             desired = DesiredFile(self._home).require()
             if desired.load_of(self._slot, load.model) != load:
                 return False
-            placement = place(self._home, self._slot, load)
+            placement = place(self._home, self._slot, load, self._backends)
             settle(placement)
             if server.is_ready(load.model, load.ordinal):
                 return True

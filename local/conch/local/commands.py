@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from conch.core import SlotName
 from .desired import Desired
 from .homes import Home
 from .instances import Instance, Kind
+from .offers import backend_directory, installed_backends, runs_natively
 
 ENVOY: Final = "envoy"
 TRITON_PORTS: Final = ("http", "grpc", "metrics")
@@ -66,22 +67,25 @@ def wanted(desired: Desired, home: Home) -> dict[str, Instance]:
     found = []
     for slot in sorted(desired.settings.slots):
         for replica in range(desired.settings.slots[slot]):
-            name = triton_name(slot, replica)
-            digest = triton(desired, home, SlotName(slot), replica).digest
-            found.append(
-                Instance(
-                    name=name,
-                    kind=Kind.TRITON,
-                    command=digest,
-                    slot=SlotName(slot),
-                    replica=replica,
-                )
-            )
+            found.append(_server(desired, home, SlotName(slot), replica))
     found.append(Instance(name=ENVOY, kind=Kind.ENVOY, command=envoy(desired, home).digest))
     for service in desired.services:
         digest = service_command(desired, service.name).digest
         found.append(Instance(name=service.name, kind=Kind.SERVICE, command=digest))
     return {one.name: one for one in found}
+
+
+def _server(desired: Desired, home: Home, slot: SlotName, replica: int) -> Instance:
+    one = Instance(
+        name=triton_name(slot, replica), kind=Kind.TRITON, command="", slot=slot, replica=replica
+    )
+    servers = desired.settings.servers.get(slot)
+    if servers is None:
+        return replace(one, command=triton(desired, home, slot, replica).digest)
+    server = servers[replica]
+    ports = {"http": server.http_port, "grpc": server.grpc_port}
+    command = f"{server.host}:{server.http_port}:{server.grpc_port}"
+    return replace(one, command=command, host=server.host, ports=ports, given=True)
 
 
 def command_of(instance: Instance, desired: Desired, home: Home) -> Command:
@@ -101,7 +105,7 @@ def triton(desired: Desired, home: Home, slot: SlotName, replica: int) -> Comman
     argv = (
         str(settings.tritonserver or runtime.tritonserver),
         f"--model-repository={home.repository(slot)}",
-        f"--backend-directory={settings.backend_directory or runtime.backends}",
+        f"--backend-directory={backend_directory(settings, runtime)}",
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",
         # A model that did not load must not take the others of its slot out of service.
@@ -122,7 +126,20 @@ def triton(desired: Desired, home: Home, slot: SlotName, replica: int) -> Comman
         f"--backend-config=python,shm-region-prefix-name={prefix}",
         "--backend-config=python,shm-default-byte-size=1048576",
     )
-    return Command(argv=argv, environment=runtime.environment, ports=TRITON_PORTS)
+    return Command(argv=argv, environment=_environment(desired), ports=TRITON_PORTS)
+
+
+def _environment(desired: Desired) -> dict[str, str]:
+    """Return a Triton server's variables.
+
+    The Python backend finds Python and its packages through them: those of the runtime. A server
+    given by path that has other backends brings what it needs, and finds it as its user does.
+    """
+    found = dict(desired.runtime.environment)
+    backends = installed_backends(backend_directory(desired.settings, desired.runtime))
+    if desired.settings.tritonserver is None or not runs_natively(backends):
+        return found
+    return found | {name: os.environ[name] for name in found if name in os.environ}
 
 
 def envoy(desired: Desired, home: Home) -> Command:

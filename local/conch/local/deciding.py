@@ -161,6 +161,10 @@ def _step(
     drain_s: float,
     now: float,
 ) -> _Step:
+    if spec is not None and spec.given != one.given:
+        spec = None  # what runs makes way; the other one comes in the next round
+    if one.given:
+        return _given(one, spec, seen, desired=desired, barred=barred, now=now)
     keep = spec is not None and spec.command == one.command
     if one.phase is Phase.WAITING:
         if spec is None:
@@ -187,6 +191,36 @@ def _step(
     if one.phase is Phase.STARTING:
         return _starting(one, seen, desired=desired, barred=barred, now=now)
     return _running(one, seen, desired=desired, barred=barred, now=now)
+
+
+def _given(
+    one: Instance,
+    spec: Instance | None,
+    seen: Seen,
+    *,
+    desired: Desired,
+    barred: Mapping[str, str],
+    now: float,
+) -> _Step:
+    """Return what follows for a server that somebody else runs: it is asked and told, no more.
+
+    It gets traffic once it was examined and holds what it should. One that does not answer may have
+    been started again meanwhile, and then holds nothing; so was one that lost what it held.
+    """
+    if spec is None or spec.command != one.command:
+        return _Step(instance=None)
+    if one.phase is Phase.WAITING:
+        return _Step(instance=replace(one, phase=Phase.STARTING, since=now))
+    if one.phase is not Phase.STARTING:
+        if seen.ready is not False and not seen.emptied:
+            return _running(one, seen, desired=desired, barred=barred, now=now)
+        why = "It was started again." if seen.emptied else "It does not answer."
+        away = replace(one, phase=Phase.STARTING, since=now, last_exit=why)
+        return _Step(instance=replace(away, asserted={}, refused={}, restarts=one.restarts + 1))
+    if seen.ready:
+        known = replace(one, backends=seen.backends or one.backends, last_exit="")
+        return _starting(known, seen, desired=desired, barred=barred, now=now)
+    return _Step(instance=replace(one, last_exit=seen.exit or one.last_exit))
 
 
 def _crashed(one: Instance, seen: Seen) -> bool:

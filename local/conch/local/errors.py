@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conch.core import ConchError
+from conch.core import ConchError, ConflictError
 
 
 class RuntimeMissingError(ConchError):
@@ -28,6 +28,24 @@ class SlotNotReadyError(ConchError):
 
     code = "slot-not-ready"
     retryable = True
+
+
+class ServerUnsuitableError(ConchError):
+    """A server that was given by its address cannot be worked with as it was started."""
+
+    code = "server-unsuitable"
+
+
+class ServerGivenError(ConflictError):
+    """A server that somebody else runs was to be started or ended."""
+
+    code = "server-given"
+
+
+class TritonUnusableError(ConchError):
+    """The `tritonserver` that the settings name is not there, or has no backend."""
+
+    code = "tritonserver-unusable"
 
 
 class BuildQuarantinedError(ConchError):

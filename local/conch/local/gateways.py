@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from conch.core import Arm, Ordinal, SlotName, TrafficSplit, TritonName
+from conch.core import Arm, Mirror, Ordinal, SlotName, TrafficSplit, TritonName
 
 from .atomic_files import locked, read_json, write_json
 from .envoy import (
@@ -24,6 +25,7 @@ from .envoy import (
     endpoints,
     listeners,
     route_configuration,
+    shadow_configuration,
 )
 from .errors import GatewayUnavailableError, RoutesRejectedError
 from .homes import Home
@@ -61,8 +63,9 @@ class Gateway:
         write_json(folder / "clusters.json", clusters(settings))
         write_json(folder / "listeners.json", listeners(settings, port=port, access_log=log))
         with locked(self._routes_lock):
-            document = route_configuration(self.acknowledged(), settings)
-            write_json(folder / "routes.json", document)
+            splits = self.acknowledged()
+            write_json(folder / "shadow-routes.json", shadow_configuration(splits, settings))
+            write_json(folder / "routes.json", route_configuration(splits, settings))
 
     def write_endpoints(self, in_service: Mapping[SlotName, Sequence[Endpoint]]) -> None:
         """Say which servers get traffic."""
@@ -86,12 +89,15 @@ class Gateway:
             healthy = self._admin.healthy_ports()
         except GatewayUnavailableError:
             return False
-        return all(
-            one.http_port in healthy.get(cluster_name(slot, "http"), set())
-            and one.grpc_port in healthy.get(cluster_name(slot, "grpc"), set())
-            for slot, servers in in_service.items()
-            for one in servers
-        )
+        for slot, servers in in_service.items():
+            tried = [one for one in servers if one.on_trial]
+            for trial, expected in ((False, servers), (True, tried)):
+                over_http = healthy.get(cluster_name(slot, "http", trial=trial), set())
+                over_grpc = healthy.get(cluster_name(slot, "grpc", trial=trial), set())
+                for one in expected:
+                    if one.http_port not in over_http or one.grpc_port not in over_grpc:
+                        return False
+        return True
 
     def apply(
         self, splits: Sequence[TrafficSplit], settings: LocalSettings, *, timeout_s: float
@@ -111,6 +117,9 @@ class Gateway:
             current, refused_before = self._admin.routes_version()
             if current != version:
                 previous = read_json(path)
+                # Copies need a place to go to before the first of them is made.
+                shadows = shadow_configuration(splits, settings)
+                write_json(self._home.envoy / "shadow-routes.json", shadows)
                 write_json(path, document)
                 try:
                     self._wait(version, refused_before, timeout_s=timeout_s)
@@ -159,12 +168,17 @@ def _as_dict(split: TrafficSplit) -> dict[str, Any]:
     return {
         "model": split.model,
         "salt": split.salt,
+        "release": split.release,
+        "stage": split.stage,
+        "captured": split.captured,
+        "mirror": split.mirror and asdict(split.mirror),
         "arms": [
             {
                 "slot": arm.slot,
                 "ordinal": arm.ordinal,
                 "build_id": arm.build_id,
                 "weight": arm.weight,
+                "baked": arm.baked,
             }
             for arm in split.arms
         ],
@@ -175,13 +189,22 @@ def _split(value: Mapping[str, Any]) -> TrafficSplit:
     return TrafficSplit(
         model=TritonName(value["model"]),
         salt=value["salt"],
+        release=value.get("release", ""),  # older files have neither
+        stage=value.get("stage", 0),
+        captured=value.get("captured", 0),
+        mirror=_mirror(value.get("mirror")),
         arms=tuple(
             Arm(
                 slot=SlotName(arm["slot"]),
                 ordinal=Ordinal(arm["ordinal"]),
                 build_id=arm["build_id"],
                 weight=arm["weight"],
+                baked=arm.get("baked", True),
             )
             for arm in value["arms"]
         ),
     )
+
+
+def _mirror(value: Mapping[str, Any] | None) -> Mirror | None:
+    return None if value is None else Mirror(**value)

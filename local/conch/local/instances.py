@@ -64,7 +64,10 @@ class Instance:
         since: When it entered the phase, in seconds since the epoch.
         pid: Its process; None while there is none.
         started: When it began, as `identities.Identity` has it; tells a reused pid from ours.
-        ports: Loopback ports by protocol; kept across restarts.
+        host: Address that it listens on.
+        ports: Its ports by protocol; kept across restarts.
+        given: Whether somebody else runs it: then it has no process here.
+        backends: What a given server offers; empty before it was examined.
         restarts: How often it was started again after it ended by itself.
         failures: Ends in a row without a minute of being ready between them.
         retry_at: When to start it next, while waiting.
@@ -83,7 +86,10 @@ class Instance:
     since: float = 0.0
     pid: int | None = None
     started: str = ""
+    host: str = "127.0.0.1"
     ports: Mapping[str, int] = field(default_factory=dict)
+    given: bool = False
+    backends: tuple[str, ...] = ()
     restarts: int = 0
     failures: int = 0
     retry_at: float = 0.0
@@ -91,6 +97,12 @@ class Instance:
     last_exit: str = ""
     asserted: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, Refusal] = field(default_factory=dict)
+
+    @property
+    def grpc_address(self) -> str:
+        """Where a Triton server takes gRPC, as `host:port`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.ports['grpc']}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible form; `from_dict` reads it back."""
@@ -101,7 +113,8 @@ class Instance:
         """Read what `as_dict` wrote."""
         refused = {model: Refusal(**item) for model, item in value["refused"].items()}
         slot = None if value["slot"] is None else SlotName(value["slot"])
-        given = {**value, "refused": refused, "slot": slot}
+        backends = tuple(value.get("backends", ()))  # older files have none
+        given = {**value, "refused": refused, "slot": slot, "backends": backends}
         return cls(**{**given, "kind": Kind(value["kind"]), "phase": Phase(value["phase"])})
 
 
@@ -126,6 +139,8 @@ class Seen:
         asserting: Whether loads are being asserted at present.
         culprit: The build that was being loaded, by us or by the target.
         assertion: What came of an assertion that ended in this round.
+        backends: What a given server offers, where it was examined in this round.
+        emptied: Whether a given server answers but lost what it was told to hold.
     """
 
     alive: bool = False
@@ -136,3 +151,5 @@ class Seen:
     asserting: bool = False
     culprit: DesiredLoad | None = None
     assertion: AssertionResult | None = None
+    backends: tuple[str, ...] = ()
+    emptied: bool = False

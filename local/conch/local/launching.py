@@ -24,7 +24,7 @@ from .observed import Observed, read_observed
 _POLL_S: Final = 0.03
 
 
-def launch(home: Path, *, timeout_s: float = 10.0) -> int:
+def launch(home: Path, *, timeout_s: float = 30.0) -> int:
     """Start the supervisor of a home in the background, unless one runs; return its pid.
 
     The home must have been set up (`DesiredFile.set_up`). Returns as soon as the supervisor has

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from conch.core import SlotName
 
 from .atomic_files import read_json, write_json
 from .deciding import Crashes
-from .envoy import Endpoint
+from .envoy import Endpoint, on_trial
 from .homes import Home
 from .identities import Identity
 from .instances import Instance, Phase
@@ -35,9 +36,15 @@ class Observed:
     def in_service(self) -> dict[SlotName, list[Endpoint]]:
         """Return the servers that should get traffic, by slot."""
         found: dict[SlotName, list[Endpoint]] = {}
+        sizes = Counter(one.slot for one in self.instances.values())
         for one in self.instances.values():
             if one.slot is not None and one.phase is Phase.READY:
-                endpoint = Endpoint(http_port=one.ports["http"], grpc_port=one.ports["grpc"])
+                endpoint = Endpoint(
+                    host=one.host,
+                    http_port=one.ports["http"],
+                    grpc_port=one.ports["grpc"],
+                    on_trial=on_trial(one.replica, sizes[one.slot]),
+                )
                 found.setdefault(one.slot, []).append(endpoint)
         return found
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from conch.core import ConchError
+from conch.core import ConchError, TritonName
 
 from .asserting import Assertion
 from .deciding import Assert
 from .desired import Desired, DesiredFile, DesiredLoad
 from .envoy import EnvoyAdmin
+from .errors import SlotNotReadyError
+from .examining import examine
 from .homes import Home
 from .identities import Identity
 from .instances import AssertionResult, Instance, Kind, Phase, Refusal, Seen
+from .offers import backend_directory, installed_backends
 from .probing import ready
 from .processes import Processes, own_fault
+from .servers import TritonServer
 
 _PROBE_PERIOD_S: Final = 1.0
+_EXAMINE_AGAIN_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +36,23 @@ def identity_of(one: Instance) -> Identity | None:
     return None if one.pid is None else Identity(pid=one.pid, started=one.started)
 
 
+def backends_of(one: Instance, desired: Desired) -> frozenset[str]:
+    """Return what a Triton server offers: as it was examined, or as it is installed."""
+    if one.given:
+        return frozenset(one.backends)
+    return installed_backends(backend_directory(desired.settings, desired.runtime))
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
     assertion: Assertion
     task: asyncio.Task[AssertionResult]
+
+
+@dataclass(slots=True)
+class _Examination:
+    task: asyncio.Task[frozenset[str]]
+    again_at: float = math.inf
 
 
 class Observer:
@@ -51,6 +70,7 @@ class Observer:
         self._clock = clock
         self._assertions: dict[str, _Running] = {}
         self._suspects: dict[str, DesiredLoad] = {}
+        self._examinations: dict[str, _Examination] = {}
         self._probed: dict[str, float] = {}
 
     @property
@@ -58,15 +78,16 @@ class Observer:
         """Whether any server is being told what to load."""
         return bool(self._assertions)
 
-    def begin(self, order: Assert, one: Instance) -> None:
+    def begin(self, order: Assert, one: Instance, desired: Desired) -> None:
         """Start telling a server what to load; `look` reports what came of it."""
         assert one.slot is not None
         assertion = Assertion(
             home=self._home,
             slot=one.slot,
-            address=f"127.0.0.1:{one.ports['grpc']}",
+            address=one.grpc_address,
             loads=order.loads,
             unloads=order.unloads,
+            backends=backends_of(one, desired),
             clock=self._clock,
         )
         task = asyncio.create_task(_in_thread(assertion.run))
@@ -75,6 +96,7 @@ class Observer:
     def forget(self, name: str) -> None:
         """Drop what is going on at a server that is gone."""
         self._assertions.pop(name, None)
+        self._examinations.pop(name, None)
 
     async def look(self, instances: Mapping[str, Instance], desired: Desired) -> dict[str, Seen]:
         """Return what is to be seen of each instance now."""
@@ -83,6 +105,8 @@ class Observer:
 
     async def _look(self, one: Instance, desired: Desired) -> Seen:
         assertion = self._progress(one.name)
+        if one.given:
+            return await self._look_at_given(one, desired, assertion)
         identity = identity_of(one)
         if identity is None:
             return Seen(exit=one.last_exit)
@@ -97,6 +121,59 @@ class Observer:
             asserting=one.name in self._assertions,
             assertion=assertion,
         )
+
+    async def _look_at_given(
+        self, one: Instance, desired: Desired, assertion: AssertionResult | None
+    ) -> Seen:
+        usual = Seen(
+            alive=True,
+            ready=await self._probe(one, desired),
+            asserting=one.name in self._assertions,
+            assertion=assertion,
+        )
+        if one.phase is not Phase.STARTING:
+            emptied = bool(usual.ready) and await asyncio.to_thread(self._emptied, one)
+            return replace(usual, emptied=emptied)
+        if not usual.ready:
+            self._examinations.pop(one.name, None)
+            return usual
+        return replace(usual, **self._examined(one))
+
+    def _examined(self, one: Instance) -> dict[str, Any]:
+        """Return what is seen of a given server that answers; it is ready once it passed."""
+        assert one.slot is not None
+        under_way = self._examinations.get(one.name)
+        if under_way is None or self._clock() >= under_way.again_at:
+            task = asyncio.create_task(
+                asyncio.to_thread(examine, one.grpc_address, self._home.repository(one.slot))
+            )
+            self._examinations[one.name] = under_way = _Examination(task)
+        if not under_way.task.done():
+            return {"ready": False}
+        if (error := under_way.task.exception()) is None:
+            del self._examinations[one.name]
+            return {"backends": tuple(sorted(under_way.task.result()))}
+        if under_way.again_at == math.inf:
+            log.error("%s cannot be used: %s", one.name, error)
+            under_way.again_at = self._clock() + _EXAMINE_AGAIN_S
+        return {"ready": False, "exit": str(error)}
+
+    def _emptied(self, one: Instance) -> bool:
+        """Tell whether a server has no version of a model that it was seen to hold and should.
+
+        One that is started again between two probes answers every time; no process tells of it.
+        """
+        try:
+            with TritonServer(one.grpc_address) as server:
+                held = {each.model for each in server.models()}
+        except SlotNotReadyError:
+            return False  # the next probe says so
+        lost = {TritonName(model) for model in one.asserted} - held
+        if one.slot is None or not lost:
+            return False
+        # Read after the server was asked: what the target lets go of leaves this file first.
+        desired = DesiredFile(self._home).require()
+        return any(load.model in lost for load in desired.loads.get(one.slot, ()))
 
     def _progress(self, name: str) -> AssertionResult | None:
         """Note which build a server is loading; return what came of it once that is over."""

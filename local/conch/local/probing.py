@@ -20,7 +20,8 @@ async def ready(instance: Instance, desired: Desired, home: Home) -> bool:
     if instance.kind is Kind.ENVOY:
         return await asyncio.to_thread(EnvoyAdmin(home.envoy, timeout_s=_TIMEOUT_S).live)
     if instance.kind is Kind.TRITON:
-        return await _http_answers(f"http://127.0.0.1:{instance.ports['http']}/v2/health/ready")
+        host = f"[{instance.host}]" if ":" in instance.host else instance.host
+        return await _http_answers(f"http://{host}:{instance.ports['http']}/v2/health/ready")
     service = next((one for one in desired.services if one.name == instance.name), None)
     if service is None:
         return True

@@ -7,21 +7,20 @@ folder is kept until the servers have taken the new one.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from conch.core import SlotName, TritonName
 
 from .desired import DesiredLoad
 from .errors import BuildIncompleteError
 from .homes import Home
-
-PORTABLE: Final = "portable"
-"""The flavour of a build that the Python backend runs; a folder within the build's."""
+from .offers import CONFIG, flavour_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +38,35 @@ class Placement:
     changed: bool
 
 
-def place(home: Home, slot: SlotName, load: DesiredLoad) -> Placement:
+def place(home: Home, slot: SlotName, load: DesiredLoad, backends: Collection[str]) -> Placement:
     """Put a build's model folder into a slot's repository; nothing is loaded by this.
 
-    Idempotent: a repository that holds just this version is left alone, so that file times, from
-    which Triton tells whether a version changed, stay. The caller holds the slot's lock.
+    Idempotent: a repository that holds just this version in this flavour is left alone, so that
+    file times, from which Triton tells whether a version changed, stay. The caller holds the slot's
+    lock.
+
+    Args:
+        home: The home.
+        slot: The slot.
+        load: The build.
+        backends: What the slot's servers offer; decides about the flavour.
 
     Raises:
-        BuildIncompleteError: The build has no portable model folder with this version.
+        BuildIncompleteError: The build has no model folder for these servers with this version.
     """
     folder = home.repository(slot) / load.model
-    if held(home, slot, load.model) == load.ordinal:
+    kept = held(home, slot, load.model) == load.ordinal
+    if kept and not load.path.is_dir():
         return Placement(folder=folder, previous=None, changed=False)
-    source = load.path / PORTABLE / load.model
+    source = load.path / flavour_of(load.path, load.model, backends) / load.model
     version = source / str(load.ordinal)
-    if not version.is_dir() or not (source / "config.pbtxt").is_file():
+    if not version.is_dir():
         raise BuildIncompleteError(
-            f"Build {load.build_id} has no {version.relative_to(load.path)} with a config.pbtxt.",
-            hint="Build the model again; a local target serves the portable flavour.",
+            f"Build {load.build_id} has no {version.relative_to(load.path)}.",
+            hint="Build the model again.",
         )
+    if kept and _same(source / CONFIG, folder / CONFIG):
+        return Placement(folder=folder, previous=None, changed=False)
     home.create_slot(slot)
     staged = home.staging(slot) / f"{load.model}.{uuid.uuid4().hex}.new"
     _copy_linked(source, staged, only_version=str(load.ordinal))
@@ -109,6 +118,13 @@ def tidy(home: Home, slot: SlotName) -> None:
     """Remove what a killed process left in a slot's staging folder. Needs the slot's lock."""
     for path in home.staging(slot).glob("*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except FileNotFoundError:
+        return False
 
 
 def _copy_linked(source: Path, target: Path, *, only_version: str) -> None:

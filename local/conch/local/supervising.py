@@ -230,7 +230,7 @@ class Supervisor:
                 await asyncio.to_thread(self._drain_gateway)
             case Assert():
                 assert one is not None
-                self._observer.begin(effect, one)
+                self._observer.begin(effect, one, self._desired)
 
     def _start(self, one: Instance) -> Instance:
         command = commands.command_of(one, self._desired, self._home)

@@ -24,11 +24,17 @@ from conch.core import (
 
 from .atomic_files import locked
 from .desired import Desired, DesiredFile, DesiredLoad, LoadInProgress
-from .errors import BuildQuarantinedError, LoadFailedError, SlotNotReadyError
+from .errors import (
+    BuildQuarantinedError,
+    LoadFailedError,
+    ServerGivenError,
+    SlotNotReadyError,
+)
 from .gateways import Gateway
 from .homes import Home
 from .instances import Instance, Kind, Phase
 from .observed import Observed, read_observed
+from .observing import backends_of
 from .repositories import Placement, place, remove, settle, undo
 from .runtime import Runtime
 from .servers import TritonServer
@@ -77,13 +83,16 @@ class LocalTarget:
         port = desired.settings.inference_port
         if observed is not None and observed.inference_port is not None:
             port = observed.inference_port
-        routes = {split.model: split for split in self._gateway.acknowledged()}
         return TargetState(
             servers=tuple(self._statuses(desired, observed)),
-            routes=routes,
+            routes=self.routes(),
             inference_url=f"http://{desired.settings.inference_host}:{port}",
             gateway_ready=self._gateway.live(),
         )
+
+    def routes(self) -> dict[TritonName, TrafficSplit]:
+        """Return the routing table that the gateway acknowledged last."""
+        return {split.model: split for split in self._gateway.acknowledged()}
 
     def load(self, build: BuildRef, slot: SlotName, *, timeout_s: float) -> None:
         """Make a slot hold a build, in the place of the model's previous version there.
@@ -95,16 +104,18 @@ class LocalTarget:
             LoadFailedError: Triton refused it. The slot serves what it did before.
             SlotNotReadyError: No server of the slot is ready, or one went away meanwhile.
             BuildQuarantinedError: Servers crashed over this build.
-            BuildIncompleteError: The build's folder lacks the portable flavour.
+            BuildIncompleteError: The build has no flavour that the slot's servers can serve.
         """
         load = DesiredLoad.of(build)
         self._refuse_quarantined(load, slot)
         with locked(self._home.slot_lock(slot)):
             servers = self._ready_servers(slot)
-            previous = self._file.require().load_of(slot, load.model)
+            desired = self._file.require()
+            previous = desired.load_of(slot, load.model)
             if previous == load and self._everywhere(servers, load):
                 return
-            placement = place(self._home, slot, load)
+            offered = frozenset.intersection(*(backends_of(one, desired) for one in servers))
+            placement = place(self._home, slot, load, offered)
             switched: list[Instance] = []
             try:
                 for server in servers:
@@ -193,9 +204,16 @@ class LocalTarget:
 
         Raises:
             InvalidValueError: There is no such slot, or the number is out of range.
+            ServerGivenError: Somebody else runs the servers of this slot.
         """
-        if slot not in self._file.require().settings.slots:
+        settings = self._file.require().settings
+        if slot not in settings.slots:
             raise InvalidValueError(f"There is no slot {slot!r}.")
+        if slot in settings.servers:
+            raise ServerGivenError(
+                f"The servers of slot {slot!r} are run by somebody else.",
+                hint="Start or end servers there, and name them in `serving.servers`.",
+            )
         self._file.change(lambda desired: desired.with_replicas(slot, replicas))
 
     def quarantined(self) -> dict[str, str]:
@@ -296,7 +314,8 @@ class LocalTarget:
 
 def _status(one: Instance) -> ServerStatus:
     assert one.slot is not None
-    state, reason = _STATES[one.phase], one.last_exit if one.phase is Phase.WAITING else ""
+    waits = one.phase is Phase.WAITING or one.given
+    state, reason = _STATES[one.phase], one.last_exit if waits else ""
     if one.phase is Phase.WAITING and one.failures:
         state = ServerState.FAILED
     status = ServerStatus(
@@ -305,7 +324,7 @@ def _status(one: Instance) -> ServerStatus:
         state=state,
         restarts=one.restarts,
         reason=reason or "; ".join(refusal.reason for refusal in one.refused.values()),
-        endpoints={name: f"127.0.0.1:{port}" for name, port in one.ports.items()},
+        endpoints={name: f"{one.host}:{port}" for name, port in one.ports.items()},
     )
     if one.phase is not Phase.READY:
         return status
@@ -327,4 +346,4 @@ _STATES: Final = {
 
 
 def _connected(one: Instance) -> TritonServer:
-    return TritonServer(f"127.0.0.1:{one.ports['grpc']}")
+    return TritonServer(one.grpc_address)

@@ -12,6 +12,8 @@ from .errors import (
     CorruptArtefactError,
     DigestMismatchError,
     DiskFullError,
+    DiskLimitError,
+    EnvironmentFailedError,
     FrameworkMissingError,
     MemoryLimitError,
     MissingInputExampleError,
@@ -19,6 +21,7 @@ from .errors import (
     OutputExistsError,
     PickledModelError,
     PreflightError,
+    ReferenceDataError,
     RuntimeCapsError,
     SignatureMismatchError,
     TimeLimitError,
@@ -29,10 +32,13 @@ from .errors import (
     WorkerCrashedError,
     disk_full,
 )
+from .isolation import Isolation, isolation_gaps
 from .manifests import Manifest, check_digest, read_manifest
+from .pages import Page, render
 from .preflight import PreflightResult, preflight
 from .reports import COLUMNS, OutputReport, VerificationReport, WorstRow, rows
-from .requests import BuildRequest, Limits, RuntimeCaps
+from .requests import BuildRequest, Limits, RuntimeCaps, TaskMetric
+from .weights import weights_of
 from .workbench import Workbench
 
 BuildResult = Manifest
@@ -47,7 +53,10 @@ __all__ = [
     "CorruptArtefactError",
     "DigestMismatchError",
     "DiskFullError",
+    "DiskLimitError",
+    "EnvironmentFailedError",
     "FrameworkMissingError",
+    "Isolation",
     "Limits",
     "Manifest",
     "MemoryLimitError",
@@ -55,12 +64,15 @@ __all__ = [
     "MissingSignatureError",
     "OutputExistsError",
     "OutputReport",
+    "Page",
     "PickledModelError",
     "PreflightError",
     "PreflightResult",
+    "ReferenceDataError",
     "RuntimeCaps",
     "RuntimeCapsError",
     "SignatureMismatchError",
+    "TaskMetric",
     "TimeLimitError",
     "Tolerance",
     "UnknownFlavourError",
@@ -74,8 +86,11 @@ __all__ = [
     "build",
     "check_digest",
     "disk_full",
+    "isolation_gaps",
     "preflight",
     "read_manifest",
     "read_report",
+    "render",
     "rows",
+    "weights_of",
 ]

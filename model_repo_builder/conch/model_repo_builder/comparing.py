@@ -8,12 +8,12 @@ whose answers are all near 1e-6, and refuse rounding in one whose answers are ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 
-from conch.core import DType
+from conch.core import DType, Precision
 
 _SCALE_FLOOR: Final = 1e-7
 _RELATIVE_FLOOR: Final = 1e-2
@@ -21,21 +21,40 @@ _RELATIVE_FLOOR: Final = 1e-2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """How far two answers may differ.
+    """How far the answers of one output may differ.
 
     Attributes:
         rtol: Of the expected element.
         atol: Of the scale of its row or output.
         why: The reason for these numbers.
+        outside: Share of rows that may have elements beyond these two.
+        labels: Least share of rows whose best column agrees.
+        tie: Best columns closer than this share of their row's scale may change places; None to
+            take twice `rtol` and `atol`.
+        rank: Least rank correlation of a column with the source's; None to ask for none.
+        drift: Largest mean change of a row's probabilities (total variation); None likewise.
+        typical: Whether only typical rows are judged (`Case.typical`): numbers of few bits hold
+            what calibration has seen, and clip what it has not.
     """
 
     rtol: float
     atol: float
     why: str
+    outside: float = 0.0
+    labels: float = 1.0
+    tie: float | None = None
+    rank: float | None = None
+    drift: float | None = None
+    typical: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-compatible form."""
-        return {"rtol": self.rtol, "atol": self.atol, "why": self.why}
+        """Return a JSON-compatible form; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        """Read what `as_dict` wrote; what is left out takes its default."""
+        return cls(**value)
 
 
 EXACT: Final = Tolerance(rtol=0.0, atol=0.0, why="integers, booleans and text are equal or not")
@@ -51,19 +70,53 @@ HALF: Final = Tolerance(
     atol=4e-3,
     why="float16 rounds at 5e-4, and runtimes differ in where they widen to float32",
 )
+BRAIN: Final = Tolerance(
+    rtol=3e-2,
+    atol=2e-2,
+    tie=2e-2,
+    rank=0.999,
+    drift=0.01,
+    why="bfloat16 rounds at 4e-3; measured on small networks: 8e-4 to 3e-3 of the scale",
+)
+EIGHT_BITS: Final = Tolerance(
+    rtol=0.1,
+    atol=0.1,
+    outside=0.05,
+    labels=0.99,
+    tie=0.01,
+    rank=0.98,
+    drift=0.03,
+    typical=True,
+    why="8-bit integers have 256 steps; a well calibrated network keeps 99 % of its labels and "
+    "moves few rows by more than a tenth of the scale",
+)
+FEW_LABELS: Final = Tolerance(
+    rtol=0.0,
+    atol=0.0,
+    outside=0.01,
+    typical=True,
+    why="labels behind 8-bit integers: 99 % of the rows are equal",
+)
 
 
-def tolerance_for(dtype: DType, *, coarsest: DType) -> Tolerance:
+def tolerance_for(
+    dtype: DType, *, coarsest: DType, precision: Precision = Precision.FP32
+) -> Tolerance:
     """Return the tolerance for an output.
 
     Args:
         dtype: The output's type.
         coarsest: The coarsest floating-point type of the graph's inputs and weights: an output
             computed in float16 and widened is no better than float16.
+        precision: What the converted model computes in.
     """
     if dtype not in (DType.FP16, DType.FP32, DType.FP64):
-        return EXACT
-    if DType.FP16 in (dtype, coarsest):
+        return FEW_LABELS if precision is Precision.INT8 else EXACT
+    if precision is Precision.INT8:
+        return EIGHT_BITS
+    if precision is Precision.BF16:
+        return BRAIN
+    if precision is Precision.FP16 or DType.FP16 in (dtype, coarsest):
         return HALF
     return DOUBLE if dtype is DType.FP64 and coarsest is DType.FP64 else SINGLE
 
@@ -109,7 +162,7 @@ def differences(
     """
     if expected.shape != found.shape:
         raise ValueError(f"shape {list(found.shape)} instead of {list(expected.shape)}")
-    if tolerance is EXACT or expected.dtype.kind not in "fiub" or tolerance.rtol == 0:
+    if expected.dtype.kind not in "fiub" or tolerance.rtol == 0:
         return _exact(expected, found)
     want, have = np.atleast_1d(expected).astype(np.float64), np.atleast_1d(found).astype(np.float64)
     finite = np.isfinite(want) & np.isfinite(have)
@@ -145,6 +198,8 @@ def label_agreement(
     margin = want[rows, best] - want[rows, chosen]
     row_scale = np.maximum(_row_scales(want), max(scale, _SCALE_FLOOR))
     allowed = 2 * (tolerance.rtol * np.abs(want[rows, best]) + tolerance.atol * row_scale)
+    if tolerance.tie is not None:
+        allowed = tolerance.tie * row_scale
     with np.errstate(invalid="ignore"):
         return int(np.count_nonzero((best == chosen) | (margin <= allowed)))
 

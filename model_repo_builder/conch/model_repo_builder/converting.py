@@ -16,29 +16,10 @@ from .onnx_files import check_caps, default_opset
 from .onnx_models import OnnxModel
 from .requests import RuntimeCaps
 from .sources import SourceModel
+from .steps import Step
 from .tabular_export import SklearnExporter, TreeExporter
+from .tensorflow_export import TensorflowExporter
 from .torch_export import TorchExporter
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step of a build, taken or not.
-
-    Attributes:
-        name: Its name, kebab-case.
-        taken: Whether it was done.
-        reason: What it did, or why it was skipped.
-        seconds: How long it took.
-    """
-
-    name: str
-    taken: bool
-    reason: str
-    seconds: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-compatible form without the time, which no two builds share."""
-        return {"name": self.name, "taken": self.taken, "reason": self.reason}
 
 
 class Converter(Protocol):
@@ -81,6 +62,7 @@ CONVERTERS: tuple[Converter, ...] = (
     TorchExporter(),
     TreeExporter(),
     SklearnExporter(),
+    TensorflowExporter(),
 )
 """In the order of preference: the fewer changes to a model, the earlier."""
 

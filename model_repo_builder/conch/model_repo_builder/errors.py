@@ -97,6 +97,18 @@ class MemoryLimitError(BuildError):
     code = "build-over-memory"
 
 
+class DiskLimitError(BuildError):
+    """The build wrote more to disk than it may."""
+
+    code = "build-over-disk"
+
+
+class EnvironmentFailedError(BuildError):
+    """The environment that the model was logged with cannot be made here."""
+
+    code = "environment-failed"
+
+
 class WorkerCrashedError(BuildError):
     """The process that was building ended by itself."""
 
@@ -134,6 +146,12 @@ class PreflightError(BuildError):
     """A live server does not answer what the registered model answers."""
 
     code = "preflight-failed"
+
+
+class ReferenceDataError(BuildError):
+    """The reference data set that a person named cannot be used."""
+
+    code = "reference-data-invalid"
 
 
 class RemoteBuildError(BuildError):

@@ -20,8 +20,8 @@ import numpy as np
 from conch.core import DType
 
 from .comparing import Tolerance
+from .output_reports import Answered
 from .reports import VerificationReport
-from .verifying import Answered
 
 ARRAYS: Final = "golden.npz"
 FACTS: Final = "golden.json"
@@ -37,12 +37,14 @@ class GoldenCase:
         rows: Size of the batch; 1 for a model without a batch dimension.
         inputs: Tensors by name, the batch dimension first.
         expected: The source's answers by output name.
+        typical: See `rows.Case`.
     """
 
     name: str
     rows: int
     inputs: Mapping[str, np.ndarray]
     expected: Mapping[str, np.ndarray]
+    typical: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ def choose_golden(
     answered: Sequence[Answered], report: VerificationReport, *, max_batch_size: int
 ) -> Golden:
     """Choose the cases to keep: those that one request may carry, up to 8 MB, one at least."""
-    sendable = [a for a in answered if not max_batch_size or a.case.rows <= max_batch_size]
+    typical = any(output.tolerance.typical for output in report.outputs)
+    inside = [a for a in answered if not a.case.beyond and (a.case.typical or not typical)]
+    sendable = [a for a in inside if not max_batch_size or a.case.rows <= max_batch_size]
     kept: list[GoldenCase] = []
     total = 0
     for item in sorted(sendable, key=_bytes):
@@ -79,6 +83,7 @@ def choose_golden(
                 rows=item.case.rows,
                 inputs=item.case.inputs,
                 expected=item.expected,
+                typical=item.case.typical,
             )
         )
     return Golden(
@@ -94,7 +99,7 @@ def write_golden(golden: Golden, folder: Path) -> None:
     arrays: dict[str, np.ndarray] = {}
     facts: list[dict[str, Any]] = []
     for number, case in enumerate(golden.cases):
-        entry: dict[str, Any] = {"name": case.name, "rows": case.rows}
+        entry: dict[str, Any] = {"name": case.name, "rows": case.rows, "typical": case.typical}
         for side, tensors in (("in", case.inputs), ("out", case.expected)):
             entry[side] = []
             for place, (name, array) in enumerate(tensors.items()):
@@ -137,12 +142,13 @@ def read_golden(folder: Path) -> Golden:
                     rows=entry["rows"],
                     inputs=sides["in"],
                     expected=sides["out"],
+                    typical=entry.get("typical", False),
                 )
             )
     return Golden(
         cases=tuple(cases),
         tolerances={
-            name: Tolerance(rtol=value["rtol"], atol=value["atol"], why=value["why"])
+            name: Tolerance.from_dict({k: v for k, v in value.items() if k != "scale"})
             for name, value in facts["outputs"].items()
         },
         scales={name: value["scale"] for name, value in facts["outputs"].items()},

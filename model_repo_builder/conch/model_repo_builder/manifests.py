@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from conch.core import Ordinal, Signature, TritonName
+from conch.core import BuildRef, Ordinal, Signature, TritonName
 
 from .digests import folder_digest
 from .errors import CorruptArtefactError, DigestMismatchError
@@ -38,6 +38,14 @@ class Manifest:
         steps: What conversion did and skipped, with reasons.
         timings_s: Seconds by stage of the build.
         tools: Versions of what made it, by name.
+        variant: What serves, `<format>:<precision>`; empty for builds from before there were any.
+        profile: The kind of device that it was made for.
+        flavours: What each flavour holds: `portable` and `native` to a variant and, for `native`,
+            the backend. A flavour that the build lacks is absent; the steps say why.
+        report_digest: SHA-256 of `report.json`.
+        variants: How fast each proven variant and the source answered on the machine that built:
+            rows of `choosing.table`. As timings are, they are part of no digest.
+        isolation: What the process that built was kept from, and what it could not be.
     """
 
     build_id: str
@@ -57,6 +65,25 @@ class Manifest:
     steps: tuple[dict[str, Any], ...]
     timings_s: dict[str, float]
     tools: dict[str, str]
+    variant: str = ""
+    profile: str = ""
+    flavours: dict[str, str] = field(default_factory=dict)
+    variants: tuple[dict[str, Any], ...] = ()
+    report_digest: str = ""
+    isolation: str = ""
+
+    @property
+    def ref(self) -> BuildRef:
+        """As much of it as a target needs."""
+        return BuildRef(
+            build_id=self.build_id,
+            model=self.model,
+            ordinal=self.ordinal,
+            path=self.path,
+            digest=self.digest,
+            signature=self.signature,
+            max_batch_size=self.max_batch_size,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible form without the path; `from_dict` reads it back."""
@@ -78,6 +105,12 @@ class Manifest:
             "steps": list(self.steps),
             "timings_s": dict(self.timings_s),
             "tools": dict(self.tools),
+            "variant": self.variant,
+            "profile": self.profile,
+            "flavours": dict(self.flavours),
+            "variants": list(self.variants),
+            "report_digest": self.report_digest,
+            "isolation": self.isolation,
         }
 
     @classmethod
@@ -106,6 +139,12 @@ class Manifest:
             steps=tuple(value["steps"]),
             timings_s=dict(value["timings_s"]),
             tools=dict(value["tools"]),
+            variant=value.get("variant", ""),
+            profile=value.get("profile", ""),
+            flavours=dict(value.get("flavours", {})),
+            variants=tuple(value.get("variants", ())),
+            report_digest=value.get("report_digest", ""),
+            isolation=value.get("isolation", ""),
         )
 
 

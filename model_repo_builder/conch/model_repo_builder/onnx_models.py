@@ -10,10 +10,12 @@ import numpy as np
 
 from conch.core import DType
 
+from .errors import UnsupportedGraphError
 from .mlflow_models import MlflowModel
-from .onnx_files import read_onnx
+from .onnx_files import check_caps, read_onnx
 from .onnx_graphs import input_ports
 from .onnx_sessions import OnnxSession
+from .requests import RuntimeCaps
 from .sources import Arrays, AxisRange, Port
 
 FLAVOUR: Final = "onnx"
@@ -52,14 +54,20 @@ def load_onnx(model: MlflowModel) -> OnnxModel:
 
     Raises:
         CorruptArtefactError: The file or its weights cannot be read.
+        RuntimeCapsError: It is too new, for the ONNX Runtime here too.
         UnsupportedGraphError: ONNX Runtime does not take it, or it takes no plain tensors.
     """
     path = model.file(str(model.flavours[FLAVOUR].get("data", "model.onnx")))
     proto = read_onnx(path, root=model.path)
     ports = input_ports(proto)
+    try:
+        session = OnnxSession(proto.SerializeToString(), optimised=False)
+    except UnsupportedGraphError:
+        check_caps(proto, RuntimeCaps())  # too new says more than what ONNX Runtime makes of it
+        raise
     return OnnxModel(
         proto=proto,
-        session=OnnxSession(proto.SerializeToString(), optimised=False),
+        session=session,
         inputs=ports,
         axes={size: AxisRange() for port in ports for size in port.dims if isinstance(size, str)},
         example=fitted(model.example, ports),

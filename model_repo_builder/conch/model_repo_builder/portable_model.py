@@ -1,7 +1,8 @@
-"""Serves the `model.onnx` beside this file through Triton's Python backend with ONNX Runtime.
+"""Serves the model beside this file through Triton's Python backend, by its own runtime.
 
-This file is copied into every version folder of the portable flavour. It stands alone: it runs in
-the server's own environment (NumPy below 2), without conch.
+`model.onnx` is run by ONNX Runtime, `model.xml` by OpenVINO, `model.pt` by PyTorch; only that
+runtime is imported. This file is copied into every version folder of the portable flavour. It
+stands alone: it runs in the server's own environment (NumPy below 2), without conch.
 
 Triton hands over the requests of one dynamic batch together. They are joined along the batch axis,
 run once, and split again. If that fails, each is run alone, so that a request that the model does
@@ -15,18 +16,28 @@ import os
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 try:
     import triton_python_backend_utils as pb_utils
-except ImportError:  # outside Triton; `Graph` works there too
+except ImportError:  # outside Triton; the engines work there too
     pb_utils = None
+
+OPENVINO_FILE = "model.xml"
+OPENVINO_OPTIONS: dict[str, Any] = {
+    # By default a CPU that has bfloat16 computes in it, and answers otherwise than was verified.
+    "INFERENCE_PRECISION_HINT": "f32",
+    "INFERENCE_NUM_THREADS": 1,
+    "NUM_STREAMS": 1,
+    "PERFORMANCE_HINT": "LATENCY",
+}
 
 
 class Graph:
     """The ONNX graph as a function of NumPy arrays; text is `object` arrays of `bytes`."""
 
     def __init__(self, path: str, threads: int = 1) -> None:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -48,6 +59,60 @@ class Graph:
         ]
 
 
+class Representation:
+    """OpenVINO's intermediate representation as a function of NumPy arrays."""
+
+    def __init__(self, path: str, threads: int = 1) -> None:
+        import openvino
+
+        core = openvino.Core()
+        options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": threads}
+        model = core.read_model(path)
+        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+        # Compiling adds names of what it takes out; the file has one name for each.
+        self.inputs: list[str] = [port.any_name for port in model.inputs]
+        self.outputs: list[str] = [port.any_name for port in model.outputs]
+
+    def run(self, feed: dict[str, Any], wanted: list[str]) -> list[Any]:
+        answer = self._request.infer(
+            {name: np.ascontiguousarray(array) for name, array in feed.items()}, share_inputs=True
+        )
+        by_name = dict(zip(self.outputs, answer.to_tuple()))  # noqa: B905  lengths are equal
+        return [by_name[name] for name in wanted]
+
+
+class Script:
+    """A TorchScript module as a function of NumPy arrays; its archive names the outputs."""
+
+    def __init__(self, path: str, threads: int = 1) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._torch = torch
+        extra = {"outputs.json": ""}
+        self._module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+        names = [argument.name for argument in self._module.forward.schema.arguments]
+        self.inputs: list[str] = names[1:]  # behind self
+        self.outputs: list[str] = json.loads(extra["outputs.json"])
+
+    def run(self, feed: dict[str, Any], wanted: list[str]) -> list[Any]:
+        tensors = [self._torch.from_numpy(np.array(feed[name])) for name in self.inputs]
+        with self._torch.no_grad():
+            answer = self._module(*tensors)
+        found = answer if isinstance(answer, (tuple, list)) else (answer,)
+        by_name = dict(zip(self.outputs, found))  # noqa: B905  lengths are equal
+        return [by_name[name].numpy() for name in wanted]
+
+
+SCRIPT_FILE = "model.pt"
+ENGINES: dict[str, Any] = {
+    "model.onnx": Graph,
+    OPENVINO_FILE: Representation,
+    SCRIPT_FILE: Script,
+}
+"""What runs a file, by its name; the first that lies beside this one."""
+
+
 class TritonPythonModel:
     """The interface that the Python backend calls."""
 
@@ -56,7 +121,8 @@ class TritonPythonModel:
         parameters = config.get("parameters") or {}
         threads = int(parameters.get("intra_op_threads", {}).get("string_value", "1"))
         folder = os.path.join(args["model_repository"], args["model_version"])
-        self.graph = Graph(os.path.join(folder, "model.onnx"), threads)
+        name = next(name for name in ENGINES if os.path.exists(os.path.join(folder, name)))
+        self.graph = ENGINES[name](os.path.join(folder, name), threads)
         self.batched = int(config.get("max_batch_size", 0)) > 0
 
     def execute(self, requests: list[Any]) -> list[Any]:

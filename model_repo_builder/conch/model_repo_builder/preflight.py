@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .comparing import differences
+from .diagnosing import WORDS, FaultKind
 from .errors import PreflightError
 from .golden import GoldenCase, read_golden
+from .output_reports import Answered, judged_outputs
+from .reports import OutputReport
+from .rows import Case
 
 Infer = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
@@ -42,37 +45,41 @@ def preflight(path: Path, infer: Infer) -> PreflightResult:
         Exception: Whatever `infer` raises.
     """
     golden = read_golden(path)
-    largest = 0.0
-    for case in golden.cases:
-        answer = infer(_on_the_wire(case.inputs, batched=golden.batched))
-        for name, expected in case.expected.items():
-            found = answer.get(name)
-            if found is None or found.size != expected.size:
-                shape = None if found is None else list(found.shape)
-                raise _refusal(case, name, f"has shape {shape} instead of {list(expected.shape)}")
-            diff = differences(
-                expected,
-                found.reshape(expected.shape),
-                golden.tolerances[name],
-                scale=golden.scales[name],
-            )
-            if diff.mismatches:
-                worst = np.unravel_index(int(diff.excess.argmax()), expected.shape)
-                row = int(worst[0]) if worst else 0
-                raise _refusal(
-                    case,
-                    name,
-                    f"differs in {diff.mismatches} value(s); worst is row {row}: "
-                    f"{found.reshape(expected.shape)[worst]} instead of {expected[worst]}",
-                    row=row,
-                )
-            finite = diff.absolute[np.isfinite(diff.absolute)]
-            largest = max(largest, float(finite.max()) if finite.size else 0.0)
+    answered = [
+        Answered(
+            case=Case(
+                name=case.name, inputs=case.inputs, sizes={}, rows=case.rows, typical=case.typical
+            ),
+            expected=case.expected,
+        )
+        for case in golden.cases
+    ]
+    found = [_asked(case, infer, batched=golden.batched) for case in golden.cases]
+    outputs = judged_outputs(answered, found, golden.tolerances, golden.scales)
+    failed = [output for output in outputs if not output.passed]
+    if failed:
+        raise _refusal(max(failed, key=_excess))
     return PreflightResult(
         rows=sum(case.rows for case in golden.cases),
         batch_sizes=tuple(sorted({case.rows for case in golden.cases})),
-        max_abs=largest,
+        max_abs=max((output.max_abs for output in outputs), default=0.0),
     )
+
+
+def _asked(case: GoldenCase, infer: Infer, *, batched: bool) -> dict[str, np.ndarray]:
+    """Ask one case; answers in the source's shapes, where the number of elements fits."""
+    answer = infer(_on_the_wire(case.inputs, batched=batched))
+    return {
+        name: array.reshape(case.expected[name].shape)
+        if array.size == case.expected[name].size
+        else array
+        for name, array in answer.items()
+        if name in case.expected
+    }
+
+
+def _excess(output: OutputReport) -> float:
+    return float(output.worst[0].excess) if output.worst and not output.problem else float("inf")
 
 
 def _on_the_wire(arrays: Mapping[str, np.ndarray], *, batched: bool) -> Mapping[str, np.ndarray]:
@@ -82,11 +89,21 @@ def _on_the_wire(arrays: Mapping[str, np.ndarray], *, batched: bool) -> Mapping[
     return {name: array[:, None] if array.ndim == 1 else array for name, array in arrays.items()}
 
 
-def _refusal(case: GoldenCase, output: str, what: str, *, row: int | None = None) -> PreflightError:
+def _refusal(output: OutputReport) -> PreflightError:
+    case, row, what = None, None, output.problem
+    if not what:
+        worst = output.worst[0]
+        case, row = worst.case, worst.row
+        what = (
+            f"{output.failures[0]}; worst is row {row} of golden case {case}: {worst.found} "
+            f"instead of {worst.expected}"
+        )
+    looks = f" It looks like: {WORDS[FaultKind(output.kind)]}." if output.kind else ""
     return PreflightError(
-        f"The server's answer to golden case {case.name}: output {output!r} {what}.",
+        f"The server's answer to the golden rows: output {output.name!r} {what}.{looks}",
         hint="The build is taken off this server. Check that the server runs the stated version.",
-        output=output,
-        case=case.name,
+        output=output.name,
+        case=case,
         row=row,
+        kind=output.kind,
     )

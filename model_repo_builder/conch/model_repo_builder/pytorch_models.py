@@ -1,7 +1,7 @@
-"""MLflow's `pytorch` flavour: a program of `torch.export` (`model.pt2`), run by PyTorch.
+"""MLflow's `pytorch` flavour: programs of `torch.export`, TorchScript, and pickled modules.
 
-Nothing that executes stored code is loaded: neither a pickled module, nor a program whose archive
-needs unpickling beyond plain tensors.
+A program (`model.pt2`) is loaded with unpickling restricted to plain tensors; for the other two see
+`torch_modules`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +27,19 @@ from .errors import (
 )
 from .mlflow_models import DeclaredTensor, MlflowModel
 from .sources import Arrays, AxisRange, Port
+from .torch_modules import (
+    argument_names,
+    declared_ports,
+    example_for,
+    export,
+    flat_names,
+    read_module,
+    traced_rows,
+)
 
 FLAVOUR: Final = "pytorch"
 _PROGRAM: Final = "model.pt2"
-_PICKLE: Final = "model.pth"
+_MODULES: Final = ("model.pth", "model.pt")
 _RELOG = (
     "Log it again with mlflow.pytorch.log_model(model.eval(), input_example=..., signature=..., "
     "serialization_format='pt2'), with two rows or more in the example."
@@ -38,15 +48,17 @@ _RELOG = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PytorchModel:
-    """An exported program.
+    """A model of PyTorch's.
 
     Attributes:
-        program: The `torch.export.ExportedProgram`.
-        module: What runs it.
+        program: The `torch.export.ExportedProgram`; None where there is none, see `unexported`.
+        module: What answers rows: the program's own module, a `ScriptModule`, or the one that was
+            pickled.
         inputs: See `SourceModel`.
         axes: See `SourceModel`.
         output_names: Names of the tensors that it returns, flattened.
         example: See `SourceModel`.
+        unexported: Why there is no program; empty where there is one.
     """
 
     program: Any
@@ -55,6 +67,7 @@ class PytorchModel:
     axes: Mapping[str, AxisRange]
     output_names: tuple[str, ...]
     example: Arrays | None
+    unexported: str = ""
 
     @property
     def flavour(self) -> str:
@@ -81,7 +94,7 @@ def load_pytorch(model: MlflowModel) -> PytorchModel:
 
     Raises:
         FrameworkMissingError: PyTorch is not installed.
-        PickledModelError: The model is pickled, or its archive hides a pickle.
+        PickledModelError: The model is pickled and not trusted, or its archive hides a pickle.
         CorruptArtefactError: The archive cannot be read.
         MissingSignatureError: The model has no MLflow signature.
         SignatureMismatchError: The signature does not fit the program's inputs.
@@ -99,19 +112,46 @@ def load_pytorch(model: MlflowModel) -> PytorchModel:
         raise MissingSignatureError(
             f"The MLflow model {model.path.name!r} has no signature.", hint=_RELOG
         )
-    program = _load(model)
+    data = str(model.flavours[FLAVOUR].get("model_data", "data"))
+    for name in _MODULES:
+        if (model.path / data / name).exists():
+            return _module(model, model.file(f"{data}/{name}"), model.inputs)
+    program = _load(model.file(f"{data}/{_PROGRAM}"))
     return _described(program, model, model.inputs)
 
 
-def _load(model: MlflowModel) -> Any:
+def _module(model: MlflowModel, path: Path, declared: tuple[DeclaredTensor, ...]) -> PytorchModel:
     import torch
 
-    data = str(model.flavours[FLAVOUR].get("model_data", "data"))
-    if (model.path / data / _PICKLE).exists():
-        raise PickledModelError(
-            "The model is pickled: loading it would run code that is stored in it.", hint=_RELOG
-        )
-    path = model.file(f"{data}/{_PROGRAM}")
+    module = read_module(path, model, relog=_RELOG)
+    ports, axes = declared_ports(declared, argument_names(module))
+    example = example_for(model, ports)
+    rows = traced_rows(ports, example)
+    try:
+        with torch.no_grad():
+            answer = module(*rows)
+    except Exception as error:  # the module's own
+        raise SignatureMismatchError(
+            f"The model does not answer rows of its signature: {_last_words(error)}",
+            hint="Log the model again with a signature and an input_example that fit its "
+            "forward().",
+        ) from error
+    names = flat_names(answer, model.outputs)
+    program, unexported = export(module, ports, rows)
+    return PytorchModel(
+        program=program,
+        module=module,
+        inputs=ports,
+        axes=axes,
+        output_names=names,
+        example=example,
+        unexported=unexported,
+    )
+
+
+def _load(path: Path) -> Any:
+    import torch
+
     try:
         with _tensors_only():
             return torch.export.load(path)

@@ -16,17 +16,20 @@ from .sources import Port
 _PRECISION = (DType.FP16, DType.FP32, DType.FP64)
 
 
-def graph_signature(graph: Any, *, batched: bool) -> Signature:
-    """Return what an `onnx.ModelProto` takes and returns.
+def ports_signature(
+    inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, batched: bool
+) -> Signature:
+    """Return what a variant takes and returns.
 
     Args:
-        graph: The graph.
+        inputs: Its inputs.
+        outputs: Its outputs.
         batched: Whether the first dimension of every tensor is the batch, which the signature
             leaves out.
     """
     return Signature(
-        inputs=tuple(_spec(port, batched) for port in input_ports(graph)),
-        outputs=tuple(_spec(port, batched) for port in output_ports(graph)),
+        inputs=tuple(_spec(port, batched) for port in inputs),
+        outputs=tuple(_spec(port, batched) for port in outputs),
         batched=batched,
     )
 
@@ -43,11 +46,12 @@ def coarsest_float(graph: Any) -> DType:
 
 
 def check_declared(
-    graph: Any,
+    taken: tuple[Port, ...],
+    returned: tuple[Port, ...],
     inputs: tuple[DeclaredTensor, ...] | None,
     outputs: tuple[DeclaredTensor, ...] | None,
 ) -> tuple[str, ...]:
-    """Compare a graph with MLflow's signature.
+    """Compare what a converted model takes and returns with MLflow's signature.
 
     Returns:
         Remarks on what differs without harm, or could not be compared.
@@ -59,8 +63,8 @@ def check_declared(
         return ("The MLflow model has no signature; the graph's own is used.",)
     notes: list[str] = []
     for side, declared, ports in (
-        ("input", inputs, input_ports(graph)),
-        ("output", outputs or (), output_ports(graph)),
+        ("input", inputs, taken),
+        ("output", outputs or (), returned),
     ):
         if any(tensor.shape is None for tensor in declared):
             notes.append(f"MLflow's signature names columns, so {side}s were not compared with it.")

@@ -7,6 +7,7 @@ is text, every column is a tensor of its own name, [rows, 1], with its own type.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -133,17 +134,25 @@ def table_of(model: MlflowModel) -> Table:
 
 def example_of(model: MlflowModel, table: Table) -> Arrays | None:
     """Return MLflow's input example as the tensors of a table; None if there is none that fits."""
-    example = model.example
-    if example is None:
+    if model.example is None:
         return None
+    try:
+        return example_of_columns(model.example, table)
+    except (TypeError, ValueError):  # a column of something that is not a number
+        return None
+
+
+def example_of_columns(example: Mapping[str, np.ndarray], table: Table) -> Arrays | None:
+    """Return rows by column as the tensors of a table; None where they do not fit.
+
+    Raises:
+        TypeError, ValueError: A column holds something that is not of its type.
+    """
     if table.flat and len(example) == 1:
         example = {table.ports[0].name: next(iter(example.values())).reshape(-1, 1)}
     elif table.packed and table.columns and set(table.columns) <= set(example):
         example = {name: example[name] for name in table.columns}
-    try:
-        return fitted(example, table.ports)
-    except (TypeError, ValueError):  # a column of something that is not a number
-        return None
+    return fitted(example, table.ports)
 
 
 def _tensor_table(declared: tuple[DeclaredTensor, ...]) -> Table:

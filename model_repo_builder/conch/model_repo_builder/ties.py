@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from .output_reports import Answered
 from .tabular_models import LABEL, PROBABILITIES
-from .verifying import Answered
 
 _CLOSE: Final = 2e-6
 """A few float32 steps of a probability."""

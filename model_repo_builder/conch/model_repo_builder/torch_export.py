@@ -32,7 +32,7 @@ class TorchExporter:
     def refusal(self, source: SourceModel) -> str:
         """Say why this converter does not take a source; empty if it does."""
         if isinstance(source, PytorchModel):
-            return ""
+            return source.unexported
         return f"the model is {source.flavour}, not PyTorch"
 
     def convert(self, source: SourceModel, *, caps: RuntimeCaps) -> Any:

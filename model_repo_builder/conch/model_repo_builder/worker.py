@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -48,8 +49,10 @@ def main() -> None:
 
 def _serve(message: dict[str, Any], say: Say, loaders: Mapping[str, Loader]) -> None:
     try:
+        request = BuildRequest.from_dict(message["build"])
+        _limit_files(request.limits.disk_bytes)
         manifest = build(
-            BuildRequest.from_dict(message["build"]),
+            request,
             progress=lambda part, text: say({"progress": [part, text]}),
             loaders=loaders,
         )
@@ -65,6 +68,15 @@ def _serve(message: dict[str, Any], say: Say, loaders: Mapping[str, Loader]) -> 
         say({"error": (disk_full(error) or unexpected).as_dict()})
     else:
         say({"manifest": manifest.as_dict()})
+
+
+def _limit_files(largest_bytes: int) -> None:
+    """Let no file grow beyond what a build may write at all: a write beyond fails with EFBIG.
+
+    Set here, since a parent without CAP_SYS_RESOURCE may not set it for another user's process.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, hard))
 
 
 def _take_over_stdout() -> Say:

@@ -6,36 +6,88 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
+
+from .isolation import ISOLATED, Isolation, interpreter_paths, launch_words, worker_environment
 
 _MODULE: Final = "conch.model_repo_builder.worker"
 _TAIL_BYTES: Final = 4000
 _LARGEST_LOG_BYTES: Final = 16 * 1024**2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """What runs a worker.
+
+    Attributes:
+        python: The interpreter.
+        paths: Folders to put on its path, where it is not the one that runs conch; the first has
+            conch's parts, see `conch_path`.
+    """
+
+    python: Path = Path(sys.executable)
+    paths: tuple[Path, ...] = ()
+
+
+PRESENT: Final = Interpreter()
+"""The one that runs conch."""
+
+
 class WorkerProcess:
-    """A running worker, in a process group of its own.
+    """A running worker, in a process group of its own, confined.
 
     Args:
         log: The file that its standard error is appended to.
         loaders: `module:mapping` of loaders to use instead of the built-in ones; empty for those.
+        isolation: What to take away from it.
+        interpreter: What runs it.
+
+    Attributes:
+        numbers: The user and group that it runs as; None where that is conch's own.
+        scratch: A folder of its own, for temporary files and for handing over.
     """
 
-    def __init__(self, log: Path, *, loaders: str = "") -> None:
+    def __init__(
+        self,
+        log: Path,
+        *,
+        loaders: str = "",
+        isolation: Isolation = ISOLATED,
+        interpreter: Interpreter = PRESENT,
+    ) -> None:
+        wishes = isolation.wishes(interpreter_paths(interpreter.python, interpreter.paths))
+        self.numbers: tuple[int, int] | None = None
+        if wishes["user"] is not None:
+            self.numbers = wishes["user"], wishes["group"]
+        self.scratch = Path(tempfile.mkdtemp(prefix="conch-worker-"))
+        temporary = self.scratch / "tmp"
+        temporary.mkdir()
+        if self.numbers is not None:
+            self.scratch.chmod(0o755)
+            os.chown(temporary, *self.numbers)
+        environ = worker_environment(os.environ, temporary)
+        if interpreter.paths:
+            environ["PYTHONPATH"] = os.pathsep.join(map(str, interpreter.paths))
+        program = [str(interpreter.python), "-P", "-m", _MODULE]
+        program += ["--loaders", loaders] if loaders else []
         log.parent.mkdir(parents=True, exist_ok=True)
         too_large = log.exists() and log.stat().st_size > _LARGEST_LOG_BYTES
         self._log = log
         with log.open("wb" if too_large else "ab") as stderr:
             self._mark = stderr.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", _MODULE, *(["--loaders", loaders] if loaders else [])],
+                launch_words(wishes, program),
+                env=environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -63,7 +115,12 @@ class WorkerProcess:
         try:
             return self._messages.get(timeout=timeout_s)
         except queue.Empty:
-            return {}
+            if self.alive():
+                return {}
+        try:
+            return self._messages.get_nowait()
+        except queue.Empty:  # a process that a framework forked may keep the pipe open
+            return None
 
     def alive(self) -> bool:
         """Tell whether it runs."""
@@ -80,14 +137,19 @@ class WorkerProcess:
             return total
         return 0
 
-    def kill(self) -> None:
-        """End it and its children at once. Idempotent."""
+    def stop(self) -> None:
+        """End it and its children at once; its files stay. Idempotent."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
+
+    def kill(self) -> None:
+        """End it and its children at once, and remove its files. Idempotent."""
+        self.stop()
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def end(self) -> str:
         """Return how it ended, in words. Waits for an end that has begun."""

@@ -111,6 +111,35 @@ def test_a_refused_version_says_why_and_can_be_built_again(
     assert memory_platform.client.wait_live("refused", number, timeout_s=60) == number
 
 
+def test_a_verified_version_is_built_in_another_form_by_a_pin(
+    memory_platform: MemoryPlatform,
+) -> None:
+    """The new build has an ordinal of its own; the one that serves is still the live one."""
+    memory_platform.live("pinned")
+    client = memory_platform.client
+    first = client.builds(model="pinned")[0]
+    assert client.retry_build("pinned", 1, pin="onnx:fp32")["status"] == "building"
+    client.wait_verified("pinned", 1, timeout_s=60)
+    builds = client.builds(model="pinned")
+    assert [one["ordinal"] for one in builds] == [first["ordinal"] + 1, first["ordinal"]]
+    assert {one["status"] for one in builds} == {"verified"}
+    assert client.deployment("pinned")["arms"][0]["build_id"] == first["id"]
+
+
+def test_a_pin_that_cannot_be_leaves_what_serves(memory_platform: MemoryPlatform) -> None:
+    """The build is refused with the reason; the version stays verified by its earlier build."""
+    memory_platform.live("unpinnable")
+    client = memory_platform.client
+    client.retry_build("unpinnable", 1, pin="fil")
+    version = client.wait_verified("unpinnable", 1, timeout_s=60)
+    assert version["reason"]["code"] == "unsupported-graph"
+    assert client.builds(model="unpinnable")[0]["status"] == "refused"
+    assert client.deployment("unpinnable")["live_version"] == 1
+    with pytest.raises(ApiError) as caught:
+        client.retry_build("unpinnable", 1, pin="savedmodel")
+    assert caught.value.code == "invalid-value"
+
+
 def test_a_verified_version_is_not_built_again(memory_platform: MemoryPlatform) -> None:
     """A build is asked for only where there is none."""
     number = memory_platform.live("verified already")

@@ -27,7 +27,15 @@ def settings_of(home: Path, **given: object) -> Settings:
 
 def codes(facts: Facts) -> set[str]:
     """Return what is found, but for what depends on the machine that the tests run on."""
-    machine = {"disk-full", "disk-low", "memory-low", "runtime-missing", "runtime-broken"}
+    machine = {
+        "build-same-user",
+        "build-unconfined",
+        "disk-full",
+        "disk-low",
+        "memory-low",
+        "runtime-missing",
+        "runtime-broken",
+    }
     return {finding.code for finding in diagnose(facts)} - machine
 
 

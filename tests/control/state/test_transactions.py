@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -132,3 +133,23 @@ def test_the_migrations_make_the_schema(database: Database) -> None:
     with database.begin() as tx:
         context = MigrationContext.configure(tx.connection)
         assert compare_metadata(context, tables.metadata) == []
+
+
+def test_the_newest_of_each_group_is_found_in_the_database(database: Database) -> None:
+    """Of each set of equal columns the latest row comes back, of two of one moment the last id."""
+    first, second = model(), model("letters")
+    rows = [
+        replace(version(of, number), created_at=NOW + timedelta(seconds=at))
+        for of, number, at in ((first, 1, 5), (first, 2, 9), (first, 3, 0), (second, 1, 1))
+    ]
+    with database.begin() as tx:
+        for one in (first, second):
+            tx.models.add(one)
+        for row in rows:
+            tx.versions.add(row)
+    with database.look() as tx:
+        found = {(one.name, one.version) for one in tx.versions.newest("model_id")}
+        assert found == {("digits", 2), ("letters", 1)}
+        wanted = tx.versions.newest("model_id", model_id=[first.id], version=[1, 3])
+        assert [one.version for one in wanted] == [1]
+        assert tx.versions.newest("model_id", model_id=[]) == []

@@ -13,7 +13,7 @@ from typing import Literal, NotRequired, TypedDict, Unpack
 
 from conch.core import DYNAMIC, Ordinal, ServingSpec, Signature, TensorSpec, TritonName
 
-from .configs import ModelConfig, SpecificVersions, VersionPolicy
+from .configs import ModelConfig, ResponseCache, SpecificVersions, VersionPolicy
 from .errors import PresetError
 from .placement import InstanceGroup, InstanceKind
 from .rules.backends import FIL_FILES
@@ -32,6 +32,8 @@ class BuildFacts(TypedDict):
         spec: Batching and instances.
         warmup: Samples whose files lie in the model's `warmup` folder; none where left out.
         parameters: Options that the backend or `model.py` reads; none where left out.
+        labels: By output, the file in the model's folder with the name of each column, one a line;
+            none where left out.
     """
 
     model: TritonName
@@ -40,6 +42,7 @@ class BuildFacts(TypedDict):
     spec: ServingSpec
     warmup: NotRequired[Sequence[WarmupFile]]
     parameters: NotRequired[Mapping[str, str]]
+    labels: NotRequired[Mapping[str, str]]
 
 
 def portable_onnx(**facts: Unpack[BuildFacts]) -> ModelConfig:
@@ -213,6 +216,7 @@ def native_ensemble(*, steps: Sequence[EnsembleStep], **facts: Unpack[BuildFacts
         _complete(facts, backend="", kind=InstanceKind.AUTO),
         platform="ensemble",
         dynamic_batching=None,
+        response_cache=None,
         ensemble_scheduling=Ensembling(step=tuple(steps)),
         instance_group=(),
     )
@@ -247,10 +251,12 @@ def _complete(facts: BuildFacts, *, backend: str, kind: InstanceKind) -> ModelCo
                 data_type=tensor.dtype,
                 dims=_dims(tensor, signature, rows),
                 reshape=_reshape(tensor, rows),
+                label_filename=facts.get("labels", {}).get(tensor.name, ""),
             )
             for tensor in signature.outputs
         ),
         dynamic_batching=_batching(spec),
+        response_cache=ResponseCache(enable=True) if spec.response_cache else None,
         instance_group=(InstanceGroup(kind=kind, count=spec.instances),),
         parameters=dict(facts.get("parameters", {})),
         model_warmup=warmup_samples(
@@ -278,11 +284,22 @@ def _reshape(tensor: TensorSpec, rows: int) -> Reshape | None:
 
 def _batching(spec: ServingSpec) -> DynamicBatching | None:
     """Without a batch dimension the batcher still keeps the queue: one request is a batch."""
-    policy = QueuePolicy(max_queue_size=spec.queue_size) if spec.queue_size else None
-    if spec.max_batch_size == 0:
+    policy = None
+    if spec.queue_size or spec.queue_timeout_us:
+        policy = QueuePolicy(
+            max_queue_size=spec.queue_size,
+            default_timeout_microseconds=spec.queue_timeout_us,
+            # a caller who waits for less may say so
+            allow_timeout_override=spec.queue_timeout_us > 0,
+        )
+    levels = spec.priority_levels
+    if spec.max_batch_size == 0 and not levels:
         return DynamicBatching(default_queue_policy=policy) if policy else None
+    batched = spec.max_batch_size > 0
     return DynamicBatching(
         preferred_batch_size=spec.preferred_batch_sizes,
-        max_queue_delay_microseconds=spec.queue_delay_us,
+        max_queue_delay_microseconds=spec.queue_delay_us if batched else 0,
+        priority_levels=levels,
+        default_priority_level=(levels + 1) // 2,
         default_queue_policy=policy,
     )

@@ -13,10 +13,11 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from ..plane import ControlPlane
 from ..predicting import Predictor
-from ..reading import Overview, Reading
+from ..reading import Differing, Overview, Reading
 from . import (
     builds,
     deployments,
+    events,
     health,
     hooks,
     jobs,
@@ -25,6 +26,7 @@ from . import (
     platform,
     predictions,
     releases,
+    shadows,
 )
 from .describing import describe
 from .problems import UnauthorizedError, documented, handle_problems
@@ -68,7 +70,7 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
         dependencies=[Depends(require_administrator)],
         responses=documented(UnauthorizedError),
     )
-    for part in (models, builds, deployments, releases, jobs, platform, mlflow):
+    for part in (models, builds, deployments, releases, jobs, platform, mlflow, events, shadows):
         closed.include_router(part.router)
     app.include_router(closed)
     handle_problems(app)
@@ -82,6 +84,7 @@ def _services(plane: ControlPlane, *, key: str, http: httpx.Client) -> Services:
     return Services(
         plane=plane,
         reading=reading,
+        differing=Differing(database=plane.database, registry=plane.registry),
         overview=Overview(
             reading=reading,
             target=plane.target,

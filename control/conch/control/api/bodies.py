@@ -67,10 +67,11 @@ class RegisterBody(_Body):
     name: str = Field(min_length=1, max_length=256, description="The registered model.")
     path: str = Field(
         min_length=1,
-        description="Absolute path of an MLflow model folder, a `.pt2` or an `.onnx` file.",
+        description="Absolute path of an MLflow model folder, a SavedModel folder, or a model "
+        "file: `.onnx`, `.pt2`, TorchScript `.pt`, `.keras`, XGBoost `.ubj`, LightGBM text.",
     )
     framework: str | None = Field(
-        default=None, description="`pytorch` or `onnx`, to insist; null to go by the file."
+        default=None, description="MLflow's flavour, to insist; null to go by the file."
     )
     tags: dict[str, str] = Field(default_factory=dict, description="Tags of the version.")
     description: str = Field(default="", max_length=5000)
@@ -144,11 +145,24 @@ class StartReleaseBody(_Body):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"version": 2, "weight": 10, "bake_s": 600, "note": "retrained on March"}
+            "example": {
+                "version": 2,
+                "plan": "canary",
+                "set": {"steps": [5, 50, 100], "bake_s": 600},
+                "note": "retrained on March",
+            }
         }
     )
 
     version: int = Field(ge=1, description="The registry's integer.")
+    plan: str | dict[str, Any] | None = Field(
+        default=None,
+        description="A preset (`canary`, `linear`, `blue-green`, `hot`), `manual`, or the body of "
+        "a plan; null: what the model's tag or the settings say, else by hand.",
+    )
+    set: dict[str, Any] | None = Field(
+        default=None, description="Single fields on top of the plan, nested as in its body."
+    )
     weight: Percent = 0
     bake_s: int | None = Field(
         default=None,
@@ -172,6 +186,88 @@ class RollbackBody(_Body):
     model_config = ConfigDict(json_schema_extra={"example": {"reason": "wrong on night images"}})
 
     reason: str = Field(default="", max_length=2000)
+
+
+class ReasonBody(_Body):
+    """Why a person steps in."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "wait for the weekend"}})
+
+    reason: str = Field(default="", max_length=2000)
+
+
+class PlanBody(_Body):
+    """A plan that is to be tried on what was recorded of a release."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"plan": "canary", "set": {"guardrails": {"error-rate": {"margin": 0.1}}}}
+        }
+    )
+
+    plan: str | dict[str, Any] = Field(description="A preset, or the body of a plan.")
+    set: dict[str, Any] | None = Field(default=None, description="Single fields on top of it.")
+
+
+class PlanShown(_Body):
+    """The plan that a release would get."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"name": "hot", "digest": "4b" * 32, "plan": {"name": "hot", "road": "flip"}}
+        }
+    )
+
+    name: str
+    digest: str
+    plan: dict[str, Any] | None = Field(description="Null: by hand.")
+
+
+class PresetShown(_Body):
+    """A plan that conch brings along, in the form of a plan file."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "hot", "body": {"name": "hot", "flip": True}}}
+    )
+
+    name: str
+    body: dict[str, Any]
+
+
+class Explained(_Body):
+    """A release in sentences."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "sentences": ["It was rolled back at 2026-03-01 12:00:00 UTC. error-rate: harmed."]
+            }
+        }
+    )
+
+    sentences: list[str]
+
+
+class SimulatedLookShown(_Body):
+    """One recorded look, taken with another plan."""
+
+    at_s: float
+    candidate_units: int
+    recorded: str
+    action: str
+    message: str
+
+
+class SimulationShown(_Body):
+    """What another plan makes of what was recorded of a release."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"outcome": "open", "unknown": [], "looks": []}}
+    )
+
+    outcome: str = Field(description="`promote`, `roll-back`, or `open` where the data end first.")
+    unknown: list[str] = Field(description="Metrics of the plan that were not recorded.")
+    looks: list[SimulatedLookShown]
 
 
 class Health(_Body):

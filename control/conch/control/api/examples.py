@@ -117,8 +117,22 @@ DEPLOYMENT: Final[dict[str, Any]] = {
     "live_version": 1,
     "live_semantic_version": "1.0.0",
     "arms": [
-        {"slot": "b", "version": 2, "ordinal": 2, "build_id": _BUILD_ID, "weight": 10.0},
-        {"slot": "a", "version": 1, "ordinal": 1, "build_id": _OLD_BUILD_ID, "weight": 90.0},
+        {
+            "slot": "b",
+            "version": 2,
+            "ordinal": 2,
+            "build_id": _BUILD_ID,
+            "weight": 10.0,
+            "baked": False,
+        },
+        {
+            "slot": "a",
+            "version": 1,
+            "ordinal": 1,
+            "build_id": _OLD_BUILD_ID,
+            "weight": 90.0,
+            "baked": True,
+        },
     ],
     "created_at": _AT,
 }
@@ -137,9 +151,29 @@ RELEASE: Final[dict[str, Any]] = {
     "created_by": "administrator",
     "note": "retrained on March",
     "reason": None,
+    "plan": None,
+    "plan_body": None,
+    "plan_digest": "",
+    "paused": False,
+    "hold": None,
+    "stages": [{"number": 0, "step": 0, "weight": 10.0, "started_at": _AT, "ended_at": None}],
     "created_at": _AT,
     "finished_at": None,
     "job": None,
+}
+
+DECISION: Final[dict[str, Any]] = {
+    "number": 7,
+    "at": _AT,
+    "status": "rolled-back",
+    "action": "roll-back",
+    "code": "harm-proven",
+    "message": "Error-rate: harmed: evidence for 'worse' (ratio against 1) is e = 181 of 20.",
+    "weight": 0.0,
+    "actor": "",
+    "plan_digest": "4b" * 32,
+    "record": None,
+    "shadow": None,
 }
 
 PREDICTION: Final[dict[str, Any]] = {
@@ -189,6 +223,56 @@ MLFLOW: Final[dict[str, Any]] = {
     "last_delivery_at": _AT,
 }
 
+DIFF: Final[dict[str, Any]] = {
+    "model": "digits",
+    "old": 1,
+    "new": 2,
+    "status": ["verified", "verified"],
+    "signature": {"same": True, "breaks_callers": False, "changes": []},
+    "semantic_version": {
+        "old": "1.0.0",
+        "new": "1.0.1",
+        "follows": "1.0.1",
+        "because": "only weights changed",
+    },
+    "parameters": {
+        "old_count": 4810,
+        "new_count": 4810,
+        "old_tensors": 4,
+        "new_tensors": 4,
+        "added": [],
+        "removed": [],
+        "reshaped": [],
+        "changed": ["net.0.weight", "net.0.bias"],
+    },
+    "data": {
+        "params": [{"name": "epochs", "old": "5", "new": "8"}],
+        "datasets": [{"name": "digits (training)", "old": "3f2a91c0", "new": "77b0e4d1"}],
+    },
+    "metrics": [{"name": "accuracy", "old": 0.951, "new": 0.962, "change": 0.011}],
+    "size_bytes": {"old": 21480, "new": 21480},
+    "latency_us": {
+        "old": {"variant": "onnx:fp32", "times_us": {"1": 11.2, "64": 48.0}},
+        "new": {"variant": "onnx:fp32", "times_us": {"1": 11.0, "64": 47.5}},
+    },
+    "verification": {
+        "old": {
+            "rows": 412,
+            "strong": True,
+            "weaknesses": [],
+            "largest_difference": 4.8e-7,
+            "label_agreement": 1.0,
+        },
+        "new": {
+            "rows": 412,
+            "strong": True,
+            "weaknesses": [],
+            "largest_difference": 5.1e-7,
+            "label_agreement": 1.0,
+        },
+    },
+}
+
 ANSWERS: Final[dict[str, Any]] = {
     "job": JOB,
     "jobs": [JOB],
@@ -198,13 +282,17 @@ ANSWERS: Final[dict[str, Any]] = {
     "version": VERSION,
     "versions": [VERSION],
     "version being built": {**VERSION, "status": "building", "job": JOB},
+    "diff": DIFF,
     "build": BUILD,
     "builds": [BUILD_LISTED],
+    "plans": [{"name": "hot", "body": {"name": "hot", "flip": True}}],
+    "build report": {"verification": {"rows": 321, "strong": True}, "steps": []},
     "deployment": DEPLOYMENT,
     "deployments": [DEPLOYMENT],
     "release": RELEASE,
     "releases": [RELEASE],
     "release being prepared": {**RELEASE, "status": "preparing"},
+    "decisions": [DECISION],
     "prediction": PREDICTION,
     "platform": PLATFORM,
     "mlflow": MLFLOW,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
-from conch.core import InvalidValueError, NotFoundError
+from conch.core import InvalidValueError, NotFoundError, Pin
 
 from ..reading import ModelView, VersionView, read_metric_filter, read_tag_filter
 from ..registry import ModelFileError, RegistryUnavailableError
@@ -89,6 +89,25 @@ def list_versions(name: str, given: Given) -> list[VersionView]:
 
 
 @router.get(
+    "/{name}/diff",
+    summary="Two versions side by side",
+    responses={**examples.answers("diff"), **documented(NotFoundError)},
+)
+def diff_versions(
+    name: str,
+    given: Given,
+    old: Annotated[int, Query(ge=1, description="The registry's integer of one version.")],
+    new: Annotated[int, Query(ge=1, description="Of the other.")],
+) -> dict[str, Any]:
+    """Compare two versions: signature, parameters, data, metrics, size, latency, verification.
+
+    `semantic_version.follows` is the version that would follow the old one from what changed.
+    Null stands where one of the two does not say.
+    """
+    return given.differing.diff(name, old, new)
+
+
+@router.get(
     "/{name}/versions/{version}",
     summary="One version",
     responses={**examples.answers("version"), **documented(NotFoundError)},
@@ -101,17 +120,33 @@ def show_version(name: str, version: int, given: Given) -> VersionView:
 @router.post(
     "/{name}/versions/{version}/build",
     status_code=HTTPStatus.ACCEPTED,
-    summary="Build a refused version again",
+    summary="Build a version again: after a refusal, or in another form",
     responses={
         **examples.answers("version being built", HTTPStatus.ACCEPTED),
-        **documented(NotFoundError, BuildNotNeededError),
+        **documented(NotFoundError, BuildNotNeededError, InvalidValueError),
     },
 )
-def retry_build(name: str, version: int, given: Given) -> VersionView:
-    """Queue a build of a version that was refused, or that policy did not take up."""
+def retry_build(
+    name: str,
+    version: int,
+    given: Given,
+    pin: Annotated[
+        str | None,
+        Query(
+            description="Build it in this form from now on, `FORMAT[:PRECISION]`, even if it is "
+            "verified; `any` takes an earlier pin back."
+        ),
+    ] = None,
+) -> VersionView:
+    """Queue a build of a version that was refused, or not taken up, or is wanted in another form.
+
+    A build in another form has an ordinal of its own. What serves goes on serving; the new build is
+    released as any other.
+    """
+    form = None if pin is None else Pin() if pin == "any" else Pin.parse(pin)
     with given.plane.database.begin() as tx:
         given.plane.leadership.prove(tx)
-        request_build(tx, name, version, now=given.plane.now())
+        request_build(tx, name, version, now=given.plane.now(), pin=form)
     given.plane.nudge()
     return given.reading.version(name, version)
 

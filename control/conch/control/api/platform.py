@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from conch.core import InvalidValueError, SlotName
+from conch.local import ServerGivenError
 
 from ..reading import PlatformView
 from ..registry import RegistryUnavailableError
@@ -29,7 +30,7 @@ def status(given: Given) -> PlatformView:
     "/platform/scale",
     status_code=HTTPStatus.ACCEPTED,
     summary="Change how many model servers a slot has",
-    responses=documented(InvalidValueError),
+    responses=documented(InvalidValueError, ServerGivenError),
 )
 def scale(given: Given, body: ScaleBody) -> ScaleShown:
     """Start or drain servers of one slot, or of all; answers before they are ready.

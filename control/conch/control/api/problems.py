@@ -16,6 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from conch.core import ConchError, ConflictError, InvalidValueError, NotFoundError
+from conch.events import (
+    AppendTimeoutError,
+    DiskFullError,
+    EventTooLargeError,
+    InvalidEventError,
+    LogBusyError,
+    LogClosedError,
+    LogFailedError,
+    LogFullError,
+)
 from conch.local import (
     GatewayUnavailableError,
     RoutesRejectedError,
@@ -23,10 +33,12 @@ from conch.local import (
     SupervisorMissingError,
 )
 
+from ..evidence import EvidenceUnavailableError
 from ..leading import NotLeaderError
 from ..predicting import InferenceUnavailableError, PredictionFailedError
 from ..reading import NotReadyError
 from ..receiving import HooksBusyError
+from ..recording import EventsUnavailableError
 from ..registry import (
     DeliveryError,
     ForgedDeliveryError,
@@ -73,6 +85,8 @@ class InternalError(ConchError):
 STATUSES: Final[Mapping[type[ConchError], HTTPStatus]] = {
     ConchError: HTTPStatus.INTERNAL_SERVER_ERROR,
     InvalidValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InvalidEventError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    EventTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ModelFileError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ServingTagError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnauthorizedError: HTTPStatus.UNAUTHORIZED,
@@ -86,7 +100,15 @@ STATUSES: Final[Mapping[type[ConchError], HTTPStatus]] = {
     PredictionFailedError: HTTPStatus.BAD_GATEWAY,
     RegistryRefusedError: HTTPStatus.BAD_GATEWAY,
     RoutesRejectedError: HTTPStatus.BAD_GATEWAY,
+    AppendTimeoutError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LogBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LogClosedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LogFailedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LogFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    EventsUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    EvidenceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     GatewayUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     HooksBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     InferenceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,

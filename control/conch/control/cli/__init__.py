@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import builds, jobs, mlflow, models, platform, releases, runtime
+from . import builds, clusters, events, jobs, mlflow, models, planned, platform, releases, runtime
 from .doctor import doctor
 from .exits import Exit, exit_of
 from .linting import lint
@@ -18,6 +18,7 @@ from .logs import logs
 from .predicting import predict
 from .printing import failed
 from .sessions import Home, Output, Session
+from .shadowing import shadow
 
 __all__ = ["Exit", "app", "main"]
 
@@ -53,19 +54,28 @@ app.command()(platform.status)
 app.command()(platform.demo)
 app.command()(platform.sweep)
 app.command()(platform.scale)
+app.command()(builds.build)
 app.command()(predict)
 app.command()(logs)
 app.command()(lint)
+app.command()(clusters.render)
+app.command()(clusters.deploy)
+app.command()(clusters.diff)
 app.command()(doctor)
+planned.add_to(releases.app)
 for name, group in {
     "models": models.app,
     "builds": builds.app,
     "release": releases.app,
     "jobs": jobs.app,
+    "events": events.app,
     "mlflow": mlflow.app,
     "runtime": runtime.app,
+    "cluster": clusters.app,
 }.items():
     app.add_typer(group, name=name)
+
+releases.app.command("shadow")(shadow)
 
 
 def _print_version(wanted: bool) -> None:

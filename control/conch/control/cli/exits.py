@@ -23,6 +23,10 @@ _BY_CODE: Final = {
     "not-running": Exit.NOT_RUNNING,
     "supervisor-missing": Exit.NOT_RUNNING,
     "wait-timed-out": Exit.TIMED_OUT,
+    "cluster-unreachable": Exit.NOT_RUNNING,
+    "cluster-slow": Exit.TIMED_OUT,
+    "cluster-load-pending": Exit.TIMED_OUT,
+    "cluster-weights-pending": Exit.TIMED_OUT,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .differences import shown_diff
 from .printing import answer, because, facts, table
 from .progress import watching
 from .sessions import Home, Output, session_of
@@ -75,6 +76,22 @@ def versions(context: typer.Context, name: Name, home: Home = None, output: Outp
     answer(session, found, _versions(found))
 
 
+@app.command("diff")
+def diff(
+    context: typer.Context,
+    name: Name,
+    old: Annotated[int, typer.Argument(help="The registry's integer of one version.")],
+    new: Annotated[int, typer.Argument(help="Of the other.")],
+    home: Home = None,
+    output: Output = None,
+) -> None:
+    """Show two versions side by side, and the semantic version that follows."""
+    session = session_of(context, home, output)
+    with session.client() as client:
+        found = client.diff(name, old, new)
+    answer(session, found, *shown_diff(found))
+
+
 @app.command("wait")
 def wait(
     context: typer.Context,
@@ -103,8 +120,14 @@ def wait(
 def register(
     context: typer.Context,
     name: Name,
-    path: Annotated[Path, typer.Argument(help="An MLflow model folder, a .pt2 or .onnx file.")],
-    framework: Annotated[str | None, typer.Option(help="`pytorch` or `onnx`, to insist.")] = None,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="An MLflow model folder, a SavedModel folder, or a model file (.onnx, .pt2, .pt, "
+            ".keras, .ubj, LightGBM text)."
+        ),
+    ],
+    framework: Annotated[str | None, typer.Option(help="MLflow's flavour, to insist.")] = None,
     tag: Tags = None,
     example: Annotated[
         Path | None, typer.Option(help="Input rows: .npy, or .npz by input name.")
@@ -146,5 +169,14 @@ def _versions(found: list[dict[str, Any]]) -> Any:
 
 
 def _arms(arms: list[dict[str, Any]]) -> Any:
-    rows = ((one["version"], one["slot"], one["ordinal"], f"{one['weight']:g} %") for one in arms)
-    return table(("traffic to version", "slot", "triton", "share"), rows) if arms else ""
+    rows = (
+        (
+            one["version"],
+            one["slot"],
+            one["ordinal"],
+            f"{one['weight']:g} %",
+            "yes" if one["baked"] else "on trial",
+        )
+        for one in arms
+    )
+    return table(("traffic to version", "slot", "triton", "share", "baked"), rows) if arms else ""

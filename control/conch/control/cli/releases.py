@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .plan_arguments import plan_lines, read_plan
 from .printing import answer, because, facts, table
 from .progress import watching
 from .sessions import Home, Output, session_of
@@ -25,19 +26,42 @@ def start(
         int | None, typer.Option(min=0, help="Seconds that the loser stays loaded.")
     ] = None,
     note: Annotated[str, typer.Option(help="Why; kept with the release.")] = "",
+    plan: Annotated[
+        str | None,
+        typer.Option(help="canary, linear, blue-green, hot, manual, or a plan file."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the plan; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check and show the plan; start nothing.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until the candidate is ready.")] = True,
     timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.")] = 300.0,
     home: Home = None,
     output: Output = None,
 ) -> None:
-    """Load a verified version beside the live one, warm and check it."""
+    """Load a verified version beside the live one, warm and check it; then its plan takes over."""
+    from ..plans import overrides
+
     session = session_of(context, home, output)
+    asked, fields = read_plan(plan), overrides(changes or []) or None
     with session.client() as client:
-        found = client.start_release(name, version, weight=weight, bake_s=bake_s, note=note)
+        if dry_run:
+            shown = client.plan_release(name, version, plan=asked, changes=fields)
+            answer(session, shown, *plan_lines(shown))
+            return
+        found = client.start_release(
+            name,
+            version,
+            weight=weight,
+            bake_s=bake_s,
+            note=note,
+            plan=asked,
+            changes=fields,
+        )
         if wait:
             with watching(f"{name} version {version}") as watch:
                 found = client.wait_release_running(name, timeout_s=timeout, watch=watch)
-    answer(session, found, _line(found))
+    answer(session, found, line_of(found))
 
 
 @app.command("set-weight")
@@ -52,7 +76,7 @@ def set_weight(
     session = session_of(context, home, output)
     with session.client() as client:
         found = client.set_weight(name, weight)
-    answer(session, found, _line(found))
+    answer(session, found, line_of(found))
 
 
 @app.command("promote")
@@ -61,7 +85,7 @@ def promote(context: typer.Context, name: Name, home: Home = None, output: Outpu
     session = session_of(context, home, output)
     with session.client() as client:
         found = client.promote(name)
-    answer(session, found, _line(found))
+    answer(session, found, line_of(found))
 
 
 @app.command("rollback")
@@ -76,7 +100,7 @@ def rollback(
     session = session_of(context, home, output)
     with session.client() as client:
         found = client.rollback(name, reason=reason)
-    answer(session, found, _line(found))
+    answer(session, found, line_of(found))
 
 
 @app.command("show")
@@ -94,7 +118,10 @@ def show(context: typer.Context, name: Name, home: Home = None, output: Output =
             hint="`conch release start` begins one; a model's first version needs none.",
         )
     release = found[0]
-    keys = ("status", "weight", "bake_s", "note", "created_by", "created_at", "finished_at")
+    keys = (
+        *("status", "weight", "plan", "bake_s", "note"),
+        *("created_by", "created_at", "finished_at"),
+    )
     about = facts(
         (
             ("release", release["id"]),
@@ -102,6 +129,7 @@ def show(context: typer.Context, name: Name, home: Home = None, output: Output =
             ("baseline", f"version {release['baseline_version']}"),
             *((key.replace("_", " "), release[key]) for key in keys),
             ("doing", release["job"] and release["job"]["message"]),
+            ("held", because(release["hold"])),
             ("why", because(release["reason"])),
         )
     )
@@ -129,9 +157,10 @@ def list_releases(
     answer(session, found, table(heads, rows))
 
 
-def _line(release: dict[str, Any]) -> str:
+def line_of(release: dict[str, Any]) -> str:
     candidate, baseline = release["candidate_version"], release["baseline_version"]
+    how = "" if release["plan"] is None else f" by the plan {release['plan']!r}"
     return (
-        f"{release['model_name']}: release of version {candidate} over version {baseline} is "
+        f"{release['model_name']}: release of version {candidate} over version {baseline}{how} is "
         f"{release['status']}; the candidate has {release['weight']:g} % of the traffic."
     )

@@ -13,7 +13,7 @@ app = typer.Typer(help="The serving runtime: Triton and Envoy.", no_args_is_help
 
 @app.command("install")
 def install(context: typer.Context, home: Home = None, output: Output = None) -> None:
-    """Install the runtime, or finish an installation that was cut off; about 0.6 GB."""
+    """Install the runtime, or finish an installation that was cut off; about 0.7 GB."""
     from conch import local
 
     session = session_of(context, home, output)

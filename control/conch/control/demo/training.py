@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from conch.core import ConchError
-
-
-class DemoExtraMissingError(ConchError):
-    """The demonstration needs PyTorch, scikit-learn and MLflow's server."""
-
-    code = "extra-missing"
+from .registering import answers, extra_missing, register_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +51,7 @@ def load_digits() -> Digits:
     try:
         from sklearn.datasets import load_digits as load
     except ImportError as error:
-        raise _missing(error) from error
+        raise extra_missing(error) from error
     data = load()
     images = (data.images / 16.0).astype(np.float32)[:, None, :, :]
     labels = data.target.astype(np.int64)
@@ -83,7 +75,7 @@ def train(digits: Digits, *, seed: int, epochs: int) -> Trained:
         import torch
         from torch import nn
     except ImportError as error:
-        raise _missing(error) from error
+        raise extra_missing(error) from error
     torch.manual_seed(seed)
     module = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
@@ -103,8 +95,7 @@ def train(digits: Digits, *, seed: int, epochs: int) -> Trained:
             nn.functional.cross_entropy(module(rows[batch]), labels[batch]).backward()
             optimizer.step()
     module.eval()
-    with torch.no_grad():
-        logits = module(torch.from_numpy(digits.held_out)).numpy()
+    logits = answers(module, digits.held_out)
     return Trained(module=module, logits=logits, accuracy=accuracy(logits, digits.labels))
 
 
@@ -114,40 +105,16 @@ def register(trained: Trained, digits: Digits, *, name: str, tracking_uri: str) 
     Raises:
         DemoExtraMissingError: MLflow's pytorch flavour is not installed.
     """
-    try:
-        import mlflow
-        import mlflow.pytorch
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
-    except ImportError as error:
-        raise _missing(error) from error
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_experiment("conch-demo")
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 1, 8, 8))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
+    return register_network(
+        trained.module,
+        name=name,
+        tracking_uri=tracking_uri,
+        rows=digits.held_out,
+        experiment="conch-demo",
+        accuracy=trained.accuracy,
     )
-    with mlflow.start_run():
-        mlflow.log_metric("accuracy", trained.accuracy)
-        logged = mlflow.pytorch.log_model(
-            trained.module,
-            name=name,
-            signature=signature,
-            input_example=digits.held_out[:16],
-            registered_model_name=name,
-            pip_requirements=["torch"],  # inferring them loads the model in another process
-        )
-    return int(logged.registered_model_version)
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the share of rows whose highest logit (float[n, k]) is the label (int[n])."""
     return float((logits.argmax(axis=1) == labels).mean())
-
-
-def _missing(error: ImportError) -> DemoExtraMissingError:
-    return DemoExtraMissingError(
-        f"The demonstration cannot import {error.name}.", hint="pip install 'conch[demo]'"
-    )

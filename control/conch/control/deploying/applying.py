@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
-from typing import assert_never
+from typing import Final, assert_never
 
-from conch.core import SlotName
+from conch.core import ConchError
 
 from .. import jobs
+from ..plans import Plan
 from ..state import (
     Build,
     BuildStatus,
     Deployment,
     DeploymentStatus,
     Json,
+    Release,
     ReleaseStatus,
-    Serving,
     ServingStatus,
     Transaction,
     VersionStatus,
     new_id,
 )
 from .deciding import BUILD, LOAD
+from .moving import (
+    WAITING,
+    begin,
+    close_stage,
+    hold_of,
+    let_go,
+    open_release,
+    place,
+    record,
+    roll_back,
+    salt_of,
+)
 from .steps import (
+    AskApproval,
     EndRelease,
     FailServing,
     GoBack,
@@ -37,11 +50,15 @@ from .steps import (
     RowStep,
     SetReplicas,
     SetStatus,
+    StartRelease,
     StartTraffic,
 )
 from .world import World
 
 log = logging.getLogger(__name__)
+
+BY_ITSELF: Final = "conch"
+"""Who starts a release that nobody asked for."""
 
 
 def apply(tx: Transaction, world: World, step: RowStep) -> None:
@@ -54,7 +71,11 @@ def apply(tx: Transaction, world: World, step: RowStep) -> None:
             if version.status is not VersionStatus.BUILDING:
                 tx.versions.change(version, status=VersionStatus.BUILDING, reason=None)
         case Refuse(version=version, reason=reason):
-            tx.versions.change(version, status=VersionStatus.REFUSED, reason=reason)
+            kept = tx.builds.first(
+                version_id=version.id, identity=version.identity, status=BuildStatus.VERIFIED
+            )  # in another form, before this one was asked for: it may go on serving
+            status = VersionStatus.REFUSED if kept is None else VersionStatus.VERIFIED
+            tx.versions.change(version, status=status, reason=reason)
         case Place(build=build, slot=slot):
             deployment = _deployment_for(tx, world)
             place(tx, deployment_id=deployment.id, build_id=build.id, slot=slot, now=now)
@@ -72,27 +93,22 @@ def apply(tx: Transaction, world: World, step: RowStep) -> None:
                 salt=deployment.salt or salt_of(deployment.id),
                 status=DeploymentStatus.SERVING,
             )
+        case StartRelease(build=build, plan=plan):
+            _start(tx, world, build, plan)
         case StartTraffic(release=release):
-            tx.releases.change(release, status=ReleaseStatus.RUNNING)
+            _begin(tx, world, release)
+        case AskApproval(release=release):
+            message = "The candidate is ready; a person has to let the release begin."
+            release = tx.releases.change(release, hold=hold_of(WAITING, message, now))
+            record(tx, release, action="hold", code=WAITING, message=message, now=now)
         case EndRelease(release=release, reason=error):
-            tx.releases.change(
-                release, status=ReleaseStatus.FAILED, reason=error.as_dict(), finished_at=now
-            )
-            retire(tx, release.deployment_id, release.candidate_build_id, at=now)
+            _end(tx, world, release, error)
         case Quarantine(build=build, reason=error):
             _quarantine(tx, world, build, error.as_dict())
             log.error("%s", error)
-        case GoBack(release=release, build=build, reason=error):
-            tx.releases.change(
-                release,
-                status=ReleaseStatus.ROLLED_BACK,
-                weight=0,
-                reason=error.as_dict(),
-                finished_at=now,
-            )
-            tx.deployments.change(_deployment_of(world), live_build_id=build.id)
-            for serving in tx.servings.find(deployment_id=release.deployment_id, build_id=build.id):
-                tx.servings.change(serving, retire_at=None)
+        case GoBack(release=release, reason=error):
+            ended = roll_back(tx, _deployment_of(world), release, reason=error.as_dict(), now=now)
+            record(tx, ended, action="roll-back", code=error.code, message=error.message, now=now)
             log.error("%s %s", error, error.hint)
         case Retire(serving=serving):
             tx.servings.change(serving, status=ServingStatus.RETIRING)
@@ -107,28 +123,51 @@ def apply(tx: Transaction, world: World, step: RowStep) -> None:
     log.info("%s: %s", world.model.name, type(step).__name__)
 
 
-def place(
-    tx: Transaction, *, deployment_id: str, build_id: str, slot: SlotName, now: datetime
-) -> Serving:
-    """Assign a slot to a build; whatever the slot held of this model makes way."""
-    for old in tx.servings.find(deployment_id=deployment_id, slot=slot):
-        tx.servings.remove(old)
-    return tx.servings.add(
-        Serving(
-            id=new_id(),
-            deployment_id=deployment_id,
-            build_id=build_id,
-            slot=slot,
-            status=ServingStatus.LOADING,
-            created_at=now,
-        )
+def _start(tx: Transaction, world: World, build: Build, plan: Plan | None) -> None:
+    live = world.live
+    assert live is not None, "a release is started beside a live build"
+    release = open_release(
+        tx,
+        deployment=_deployment_of(world),
+        live=live,
+        candidate=build,
+        plan=plan,
+        weight=0,
+        bake_s=world.bake_s,
+        note="",
+        actor=BY_ITSELF,
+        slots=world.slots,
+        now=world.now,
     )
+    name = "manual" if plan is None else plan.name
+    message = f"Version {world.version_of(build).version} was verified; its plan is {name!r}."
+    record(tx, release, action="start", code="verified", message=message, now=world.now)
 
 
-def retire(tx: Transaction, deployment_id: str, build_id: str, *, at: datetime) -> None:
-    """Let a build be unloaded from a moment on."""
-    for serving in tx.servings.find(deployment_id=deployment_id, build_id=build_id):
-        tx.servings.change(serving, retire_at=at)
+def _begin(tx: Transaction, world: World, release: Release) -> None:
+    started = begin(tx, _deployment_of(world), release, now=world.now)
+    if started.plan is not None:
+        message = "The candidate is loaded, warmed and answers as it did when it was built."
+        record(tx, started, action="begin", code="preflight-passed", message=message, now=world.now)
+
+
+def _end(tx: Transaction, world: World, release: Release, error: ConchError) -> None:
+    """End a release whose candidate cannot serve; one that had traffic was rolled back."""
+    if release.plan is not None and release.status is ReleaseStatus.RUNNING:
+        ended = roll_back(tx, _deployment_of(world), release, reason=error.as_dict(), now=world.now)
+    else:
+        close_stage(tx, release, now=world.now)
+        ended = tx.releases.change(
+            release,
+            status=ReleaseStatus.FAILED,
+            reason=error.as_dict(),
+            hold=None,
+            finished_at=world.now,
+        )
+    let_go(tx, release, release.candidate_build_id, at=world.now)
+    record(
+        tx, ended, action=ended.status.value, code=error.code, message=error.message, now=world.now
+    )
 
 
 def _quarantine(tx: Transaction, world: World, build: Build, reason: Json) -> None:
@@ -141,11 +180,6 @@ def _quarantine(tx: Transaction, world: World, build: Build, reason: Json) -> No
             tx.servings.change(
                 serving, status=ServingStatus.FAILED, reason=reason, retire_at=world.now
             )
-
-
-def salt_of(identity: str) -> str:
-    """Return the hash salt that belongs to a release or deployment: its id's first digits."""
-    return identity.replace("-", "")[:12]
 
 
 def _deployment_for(tx: Transaction, world: World) -> Deployment:

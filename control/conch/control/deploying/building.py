@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 from conch.core import (
     ConchError,
     Ordinal,
+    Pin,
     SemanticVersion,
     ServingSpec,
     Signature,
@@ -22,6 +24,8 @@ from conch.model_repo_builder import (
     BuildRequest,
     Limits,
     Manifest,
+    PickledModelError,
+    WorkerCrashedError,
     check_digest,
     disk_full,
     read_manifest,
@@ -29,6 +33,7 @@ from conch.model_repo_builder import (
 
 from ..jobs import CancelledError, JobContext, LeaseLostError
 from ..ports import Workshop
+from ..reference_data import ReferenceData, reference_for
 from ..registry import FetchedModel, Registry, spec_from_tags
 from ..state import (
     Build,
@@ -42,6 +47,9 @@ from ..state import (
     VersionStatus,
     new_id,
 )
+from ..trusting import TrustRule, advice, said, trusted_by
+
+log = logging.getLogger(__name__)
 
 _FETCHED: Final = 0.2
 
@@ -73,6 +81,8 @@ class BuildJob:
         builds: The folder that published builds go to, as `<model>/<ordinal>`.
         limits: What one build may take.
         refuse_weak_evidence: Whether a report that proves little refuses the version.
+        trust: Whose models may run code of their own.
+        references: Data sets that versions are verified with.
     """
 
     database: Database
@@ -82,6 +92,8 @@ class BuildJob:
     limits: Limits
     refuse_weak_evidence: bool
     now: Callable[[], datetime]
+    trust: tuple[TrustRule, ...] = ()
+    references: tuple[ReferenceData, ...] = ()
 
     def __call__(self, context: JobContext) -> Json:
         model, version, build = context.commit(lambda tx: self._open(tx, context.job))
@@ -135,7 +147,7 @@ class BuildJob:
                 raise CancelledError(f"Job {context.job.label!r} was cancelled.") from error
             if error.retryable:
                 raise
-            reason = error.as_dict()
+            reason = _advised(error, version)
             return context.commit(lambda tx: self._refuse(tx, build, reason))
         return context.commit(lambda tx: self._keep(tx, build, manifest, fetched, output))
 
@@ -152,7 +164,7 @@ class BuildJob:
     def _make(
         self, context: JobContext, model: Model, version: Version, build: Build, output: Path
     ) -> tuple[FetchedModel, Manifest]:
-        spec = spec_from_tags({**model.tags, **version.tags})
+        spec = serving_spec(model, version)
         scratch = self.builds / ".fetched" / build.id
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.parent.mkdir(parents=True, exist_ok=True)
@@ -165,14 +177,22 @@ class BuildJob:
                     hint="The next sweep takes up the one that is there now.",
                 )
             fetched = self.registry.fetch(registered, scratch)
-            manifest = self.workshop.build(
-                self._request(model, version, build, spec, fetched.path, output),
-                progress=lambda part, text: context.progress(_FETCHED + 0.8 * part, text),
-                cancelled=context.cancelled,
-            )
+            request = self._request(model, version, build, spec, fetched.path, output)
+            try:
+                manifest = self._build(context, request)
+            except WorkerCrashedError as error:
+                log.warning("%s Built once more, at once.", error)
+                manifest = self._build(context, request)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return fetched, manifest
+
+    def _build(self, context: JobContext, request: BuildRequest) -> Manifest:
+        return self.workshop.build(
+            request,
+            progress=lambda part, text: context.progress(_FETCHED + 0.8 * part, text),
+            cancelled=context.cancelled,
+        )
 
     def _request(
         self,
@@ -183,6 +203,8 @@ class BuildJob:
         source: Path,
         output: Path,
     ) -> BuildRequest:
+        rule = trusted_by(self.trust, model=version.name, user=version.created_by)
+        rows = reference_for(self.references, version.name)
         return BuildRequest(
             build_id=build.id,
             registered_name=version.name,
@@ -193,6 +215,10 @@ class BuildJob:
             spec=spec,
             limits=self.limits,
             refuse_weak_evidence=self.refuse_weak_evidence,
+            trust_pickles=rule is not None,
+            trusted_because="" if rule is None else said(rule, user=version.created_by),
+            reference=None if rows is None else rows.path,
+            task=None if rows is None else rows.task,
         )
 
     def _keep(
@@ -217,7 +243,7 @@ class BuildJob:
         )
         if version.identity == build.identity:
             facts = {} if fetched is None else _facts(fetched)
-            spec = spec_from_tags({**tx.models.get(version.model_id).tags, **version.tags})
+            spec = serving_spec(tx.models.get(version.model_id), version)
             tx.versions.change(
                 version,
                 status=VersionStatus.VERIFIED,
@@ -235,6 +261,28 @@ class BuildJob:
             reason=reason,
             finished_at=self.now(),
         )
+
+
+def _advised(error: ConchError, version: Version) -> Json:
+    """Return a refusal; one for code that may not run says what would let it."""
+    reason = error.as_dict()
+    if error.code != PickledModelError.code:
+        return reason
+    more = advice(model=version.name, user=version.created_by)
+    return {**reason, "hint": f"{reason['hint']} {more}"}
+
+
+def serving_spec(model: Model, version: Version) -> ServingSpec:
+    """Return how a version wants to be served: by its tags, its model's, and a person's pin.
+
+    Raises:
+        ServingTagError: A tag is no option.
+    """
+    spec = spec_from_tags({**model.tags, **version.tags})
+    if not version.pin:
+        return spec
+    pin = Pin.parse(version.pin)
+    return replace(spec, format=pin.format, precision=pin.precision)
 
 
 def _facts(fetched: FetchedModel) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import Final
 from conch.core import ConchError, ServerState, SlotName
 
 from ..jobs import CancelledError
+from ..plans import Gate
 from ..state import (
     Build,
     BuildStatus,
@@ -22,12 +23,15 @@ from ..state import (
     Job,
     JobStatus,
     Json,
+    Release,
     ReleaseStatus,
     Serving,
     ServingStatus,
     VersionStatus,
 )
+from .moving import WAITING, plan_in, same_hold
 from .steps import (
+    AskApproval,
     EndRelease,
     FailServing,
     GoBack,
@@ -40,6 +44,7 @@ from .steps import (
     Retire,
     SetReplicas,
     SetStatus,
+    StartRelease,
     StartTraffic,
     Step,
     Unload,
@@ -72,6 +77,7 @@ def decide(world: World) -> tuple[Step, ...]:
         *_builds(world),
         *_first(world),
         *_loads(world),
+        *_start(world),
         *_release(world),
         *_retire(world),
         *_status(world),
@@ -92,15 +98,21 @@ def _quarantine(world: World) -> Iterator[Step]:
 
 
 def _go_back(world: World) -> tuple[Step, ...]:
-    """A live build in quarantine makes way for the one before it; nothing is ever promoted so."""
-    live, before, promoted = world.live, world.predecessor, world.promoted
-    if live is None or live.status is not BuildStatus.QUARANTINED or world.release is not None:
+    """A live build that cannot serve makes way for the one before it; nothing is promoted so."""
+    live, before, promoted, opened = world.live, world.predecessor, world.promoted, world.release
+    if live is None or before is None or promoted is None:
         return ()
-    if before is None or promoted is None:
+    baking = promoted.status is ReleaseStatus.BAKING
+    if opened is not None and not baking:
+        return ()
+    barred = live.status is BuildStatus.QUARANTINED
+    if not barred and not (baking and _failed(world, live)):
         return ()
     version = world.version_of(live)
-    reason = QuarantinedError(
-        f"Version {version.version} of {version.name!r} was quarantined while it was live.",
+    kind = QuarantinedError if barred else CandidateFailedError
+    what = "was quarantined" if barred else "could not be loaded any more"
+    reason = kind(
+        f"Version {version.version} of {version.name!r} {what} while it was live.",
         hint="The version that was live before answers again.",
     )
     return (GoBack(release=promoted, build=before, reason=reason),)
@@ -185,22 +197,44 @@ def _lost(world: World, serving: Serving) -> bool:
     )
 
 
+def _start(world: World) -> tuple[Step, ...]:
+    """A newer verified build is released by itself where policy says so, and was never tried."""
+    build, live = world.successor, world.live
+    if build is None or live is None or world.release is not None or world.target is None:
+        return ()
+    serving = world.serving_of(live.id)
+    if serving is None or serving.status is not ServingStatus.READY:
+        return ()
+    policy = world.policy(world.model, build, live)
+    return () if policy is None else (StartRelease(build=build, plan=policy.plan),)
+
+
 def _release(world: World) -> tuple[Step, ...]:
     release = world.release
-    if release is None:
+    if release is None or release.status is ReleaseStatus.BAKING:
         return ()
     serving = world.serving_of(release.candidate_build_id)
     if serving is None or serving.status is ServingStatus.FAILED:
-        why = serving.reason["message"] if serving is not None and serving.reason else "it is gone"
-        version = world.version_of(world.builds[release.candidate_build_id])
-        reason = CandidateFailedError(
-            f"Version {version.version} of {version.name!r} cannot serve: {why}",
-            hint="The live version was not touched. Register a corrected version.",
-        )
-        return (EndRelease(release=release, reason=reason),)
+        return (EndRelease(release=release, reason=_cannot_serve(world, release, serving)),)
     if release.status is ReleaseStatus.PREPARING and serving.status is ServingStatus.READY:
-        return (StartTraffic(release=release),)
+        plan = plan_in(release)
+        if plan is None or Gate.START not in plan.approvals or Gate.START in release.approved:
+            return () if release.paused else (StartTraffic(release=release),)
+        if not same_hold(release.hold, WAITING):
+            return (AskApproval(release=release),)
     return ()
+
+
+def _cannot_serve(world: World, release: Release, serving: Serving | None) -> ConchError:
+    build = world.builds[release.candidate_build_id]
+    version = world.version_of(build)
+    why = serving.reason["message"] if serving is not None and serving.reason else "it is gone"
+    barred = build.status is BuildStatus.QUARANTINED and release.plan is not None
+    kind = QuarantinedError if barred else CandidateFailedError
+    return kind(
+        f"Version {version.version} of {version.name!r} cannot serve: {why}",
+        hint="The live version was not touched. Register a corrected version.",
+    )
 
 
 def _retire(world: World) -> Iterator[Step]:

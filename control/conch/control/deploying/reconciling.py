@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from conch.core import ConchError, SlotName, TargetState, TrafficSplit, TritonName
+from conch.core import ConchError, SlotName, TargetState, TrafficSplit
 
 from ..ports import Target
-from ..state import Database, Model, Transaction
+from ..state import Database, Model, Serving, ServingStatus, Transaction
 from .applying import apply
 from .deciding import decide
-from .steps import Unload
-from .world import World, desired_split, observe
+from .steps import RowStep, Unload
+from .world import Policy, World, by_hand, desired_split, observe
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,15 @@ class Reconciler:
         environment: What people call the target, such as `local` or `prod`.
         now: The clock.
         wake_jobs: Called after steps that may have queued a job.
+        bake_s: How long a model's first version is on trial, and the build that loses a release
+            by hand stays loaded, in seconds.
+        copied: Adds to a split which share of its requests is copied.
         guard: Raises within a transaction where this process may not act.
+        policy: What a newly verified build does by itself.
 
-    `lock` is held while a decision is taken and applied; whoever changes what is wanted holds it
-    over the change and a `run()`, so that the answer to a person comes after the effect.
+    `lock` is held while a decision is taken and applied, and not while servers are asked. Whoever
+    changes what is wanted holds it over the change and a `run()`, so that the answer to a person
+    comes after the effect.
     """
 
     def __init__(
@@ -55,43 +61,49 @@ class Reconciler:
         environment: str,
         now: Callable[[], datetime],
         wake_jobs: Callable[[], None],
+        bake_s: int = 0,
+        copied: Callable[[TrafficSplit, World], TrafficSplit] = lambda split, world: split,
         guard: Callable[[Transaction], None] = lambda tx: None,
+        policy: Policy = by_hand,
     ) -> None:
+        self._copied = copied
         self._database = database
         self._target = target
         self.slots = slots
         self._environment = environment
         self._now = now
         self._wake_jobs = wake_jobs
+        self._bake_s = bake_s
         self.guard = guard
+        self._policy = policy
         self.lock = threading.RLock()
 
-    def run(self) -> None:
-        """Take every step that can be taken now.
+    def run(self, only: str | None = None) -> None:
+        """Take every step that can be taken now: routes first, since callers wait for those.
+
+        Args:
+            only: The id of the one model that is looked at; None: all of them.
 
         Raises:
             ConchError: The database or the target failed; the next run goes on from there.
         """
-        with self.lock:
-            for _ in range(_MOST_ROUNDS):
-                look = self._look()
-                stepped = self._rows(look)
-                routed = self._route(look)
-                unloaded = self._unload(self._look() if routed else look)
-                if stepped:
-                    self._wake_jobs()
-                if not (stepped or routed or unloaded):
-                    return
-            log.warning("still not settled after %d rounds", _MOST_ROUNDS)
+        # What fails here is tried again, and told, after the rows.
+        with contextlib.suppress(ConchError), self.lock:
+            self._route(self._worlds(_Look(), only), only)
+        for _ in range(_MOST_ROUNDS):
+            if not self._round(self._look(), only):
+                return
+        log.warning("still not settled after %d rounds", _MOST_ROUNDS)
 
-    def route(self) -> None:
-        """Put the wanted routes in force, before anything else is looked at.
-
-        Raises:
-            ConchError: The database or the target failed; the next run goes on from there.
-        """
+    def _round(self, look: _Look, only: str | None) -> bool:
         with self.lock:
-            self._route(self._look())
+            worlds = self._worlds(look, only)
+            if stepped := self._settle(worlds, look):
+                self._wake_jobs()
+                worlds = self._worlds(look, only)
+            routed = self._route(worlds, only)
+            unloaded = self._unload(worlds, look)
+            return stepped or routed or unloaded
 
     def _look(self) -> _Look:
         try:
@@ -100,52 +112,59 @@ class Reconciler:
             log.warning("the target cannot be seen: %s", error)
             return _Look()
 
-    def _worlds(self, look: _Look) -> list[World]:
-        with self._database.begin() as tx:
-            return [self._observe(tx, model, look) for model in tx.models.find()]
+    def _worlds(self, look: _Look, only: str | None) -> list[World]:
+        """Return the worlds of the models as the database has them now; writes nothing."""
+        with self._database.look() as tx:
+            models = tx.models.find() if only is None else tx.models.find(id=only)
+            return self._observe(tx, models, look)
 
-    def _observe(self, tx: Transaction, model: Model, look: _Look) -> World:
+    def _observe(self, tx: Transaction, models: list[Model], look: _Look) -> list[World]:
         return observe(
             tx,
-            model,
+            models,
             target=look.state,
             quarantined=look.quarantined,
             slots=self.slots,
             environment=self._environment,
             now=self._now(),
+            bake_s=self._bake_s,
+            policy=self._policy,
         )
 
-    def _rows(self, look: _Look) -> bool:
-        with self._database.begin() as tx:
-            models: list[Model] = tx.models.find()
-        settled = [self._settle(model, look) for model in models]
+    def _settle(self, worlds: list[World], look: _Look) -> bool:
+        due = [world.model for world in worlds if _rows(world)]
+        settled = [self._settle_one(model, look) for model in due]
         return any(settled)
 
-    def _settle(self, model: Model, look: _Look) -> bool:
+    def _settle_one(self, model: Model, look: _Look) -> bool:
         """Apply one model's steps, each decided on the world that the one before it made."""
         with self._database.begin() as tx:
             self.guard(tx)
             for count in range(_MOST_ROUNDS):
-                world = self._observe(tx, model, look)
-                rows = [step for step in decide(world) if not isinstance(step, Unload)]
+                (world,) = self._observe(tx, [tx.models.get(model.id)], look)
+                rows = _rows(world)
                 if not rows:
                     return count > 0
                 apply(tx, world, rows[0])
             raise AssertionError(f"{model.name}: steps follow each other without end")
 
-    def _route(self, look: _Look) -> bool:
-        state = look.state
-        if state is None:
+    def _route(self, worlds: list[World], only: str | None) -> bool:
+        """Put the wanted routes in force; of the models that are not looked at they are kept."""
+        try:
+            routes = dict(self._target.routes())
+        except ConchError as error:
+            log.warning("the routes cannot be seen: %s", error)
             return False
-        wanted: dict[TritonName, TrafficSplit] = {}
-        for world in self._worlds(look):
+        wanted = {} if only is None else dict(routes)
+        for world in worlds:
+            name = world.model.triton_name
             split = desired_split(world)
-            kept = state.routes.get(world.model.triton_name)
-            if split is None and kept is not None and world.live is not None:
-                split = kept  # what is live is never taken away because it cannot be seen
+            if split is None and world.live is not None:
+                split = routes.get(name)  # what is live is not taken away for being out of sight
+            wanted.pop(name, None)
             if split is not None:
-                wanted[split.model] = split
-        if wanted == dict(state.routes):
+                wanted[name] = self._copied(split, world)
+        if wanted == routes:
             return False
         self._prove()
         self._target.set_routes([wanted[name] for name in sorted(wanted)])
@@ -155,10 +174,14 @@ class Reconciler:
         with self._database.begin() as tx:
             self.guard(tx)
 
-    def _unload(self, look: _Look) -> bool:
+    def _unload(self, worlds: list[World], look: _Look) -> bool:
+        retiring = [one for one in worlds if any(map(_retiring, one.servings))]
+        if look.state is None or not retiring:
+            return False
+        state = replace(look.state, routes=self._target.routes())
         done = False
-        for world in self._worlds(look):
-            for step in decide(world):
+        for world in retiring:
+            for step in decide(replace(world, target=state)):
                 if isinstance(step, Unload):
                     self._prove()
                     self._target.unload(world.model.triton_name, step.serving.slot)
@@ -166,3 +189,11 @@ class Reconciler:
                         tx.servings.remove(step.serving)
                     done = True
         return done
+
+
+def _retiring(serving: Serving) -> bool:
+    return serving.status is ServingStatus.RETIRING
+
+
+def _rows(world: World) -> list[RowStep]:
+    return [step for step in decide(world) if not isinstance(step, Unload)]

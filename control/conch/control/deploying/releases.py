@@ -1,52 +1,51 @@
-"""Releases by hand: a person moves traffic between two versions of a model."""
+"""What people can do with releases: start one, move it by hand, stop it, let it go on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
 
-from conch.core import TOTAL_WEIGHT, ConflictError, InvalidValueError, ModelName, NotFoundError
+from conch.core import ConflictError, ModelName
 
+from ..plans import Gate, Plan, PlanBook
 from ..state import (
     Build,
-    BuildStatus,
     Database,
     Deployment,
     Release,
     ReleaseStatus,
-    Serving,
-    ServingStatus,
     Transaction,
-    Version,
-    new_id,
 )
-from .applying import place, retire, salt_of
+from .finding import (
+    NotAPatchError,
+    PlannedError,
+    ReleaseOpenError,
+    RolledBackBeforeError,
+    check_weight,
+    deployment_of,
+    live_of,
+    open_of,
+    opened_of,
+    planned_of,
+    promoted_of,
+    running_of,
+    verified_of,
+)
+from .moving import (
+    WAITING,
+    hold_of,
+    open_release,
+    open_stage,
+    promote,
+    record,
+    roll_back,
+)
 from .reconciling import Reconciler
 
-
-class NotVerifiedError(ConflictError):
-    """A version without a verified build was to get traffic."""
-
-    code = "not-verified"
-
-
-class RolledBackBeforeError(ConflictError):
-    """A version that was rolled back is only released again on a person's word."""
-
-    code = "rolled-back-before"
-
-
-class ReleaseOpenError(ConflictError):
-    """A model has one release at a time."""
-
-    code = "release-open"
-
-
-class NoReleaseError(ConflictError):
-    """There is no release in a state that allows the request."""
-
-    code = "no-release"
+BY_HAND: Final = "by-hand"
+ABORTED: Final = "aborted"
+PAUSED: Final = "paused"
 
 
 class Releases:
@@ -55,6 +54,7 @@ class Releases:
     Every method returns once the data plane acknowledged the change.
 
     Args:
+        plans: Which plan a release gets.
         bake_s: How long the version that lost stays loaded, where the call does not say, in
             seconds.
     """
@@ -66,11 +66,13 @@ class Releases:
         reconciler: Reconciler,
         now: Callable[[], datetime],
         bake_s: int,
+        plans: PlanBook | None = None,
     ) -> None:
         self._database = database
         self._reconciler = reconciler
         self._now = now
         self._bake_s = bake_s
+        self._plans = plans or PlanBook()
 
     def start(
         self,
@@ -80,30 +82,44 @@ class Releases:
         weight: int = 0,
         bake_s: int | None = None,
         note: str = "",
+        plan: str | Mapping[str, Any] | None = None,
+        changes: Mapping[str, Any] | None = None,
         actor: str,
     ) -> Release:
-        """Load a verified version beside the live one and, once it is ready, give it a weight.
+        """Load a verified version beside the live one; once it is ready its plan takes over.
+
+        Args:
+            weight: By hand: what the candidate gets once it is ready, in basis points.
+            bake_s: By hand: how long the version that loses stays loaded.
+            plan: A name or a body; None: what the model or the settings say, else by hand.
+            changes: Single fields on top of the plan.
 
         Raises:
+            PlanInvalidError: There is no such plan, or it has a mistake.
+            NotAPatchError: The plan is for new weights of the same graph only.
             NotFoundError: The model or version is unknown.
             NotVerifiedError: The version has no verified build.
             ReleaseOpenError: The model has an open release.
             RolledBackBeforeError: The version was rolled back before and `note` is empty.
             ConflictError: The version is live already, or the model serves nothing yet.
         """
-        _check_weight(weight)
+        check_weight(weight)
         with self._reconciler.lock:
             with self._database.begin() as tx:
                 self._reconciler.guard(tx)
-                deployment, live = _live(tx, name)
-                build = _verified(tx, name, version)
+                deployment, live = live_of(tx, name)
+                build = verified_of(tx, name, version)
                 if build.id == live.id:
                     raise ConflictError(f"Version {version} of {name!r} is live already.")
-                if (opened := _open(tx, deployment)) is not None:
-                    raise ReleaseOpenError(
-                        f"{name!r} has an open release ({opened.id}).",
-                        hint="Promote it or roll it back first.",
-                    )
+                if (opened := open_of(tx, deployment)) is not None:
+                    if opened.status is not ReleaseStatus.BAKING:
+                        raise ReleaseOpenError(
+                            f"{name!r} has an open release ({opened.id}).",
+                            hint="Promote it or roll it back first.",
+                        )
+                    self._finish(tx, deployment, opened, actor=actor)
+                    deployment, live = live_of(tx, name)
+                chosen = self._chosen(tx, name, build, live, plan, changes)
                 past = tx.releases.first(
                     deployment_id=deployment.id,
                     candidate_build_id=build.id,
@@ -114,61 +130,83 @@ class Releases:
                         f"Version {version} of {name!r} was rolled back before.",
                         hint="Start it again with a note that says why it is safe now.",
                     )
-                identity = new_id()
-                release = tx.releases.add(
-                    Release(
-                        id=identity,
-                        deployment_id=deployment.id,
-                        candidate_build_id=build.id,
-                        baseline_build_id=live.id,
-                        status=ReleaseStatus.PREPARING,
-                        weight=weight,
-                        salt=salt_of(identity),
-                        bake_s=self._bake_s if bake_s is None else bake_s,
-                        created_by=actor,
-                        note=note,
-                        created_at=self._now(),
-                    )
+                release = open_release(
+                    tx,
+                    deployment=deployment,
+                    live=live,
+                    candidate=build,
+                    plan=chosen,
+                    weight=weight,
+                    bake_s=self._bake_s if bake_s is None else bake_s,
+                    note=note,
+                    actor=actor,
+                    slots=self._reconciler.slots,
+                    now=self._now(),
                 )
-                tx.deployments.change(deployment, salt=release.salt)
-                self._seat(tx, deployment, live, build)
-            self._reconciler.run()
+                self._word(tx, release, "start", note or "A person started the release.", actor)
+            self._reconciler.run(deployment.model_id)
             return self._read(release)
 
-    def set_weight(self, name: ModelName, weight: int) -> Release:
-        """Give the candidate of the open release a share of the traffic, in basis points.
+    def plan_of(
+        self,
+        name: ModelName,
+        version: int,
+        *,
+        plan: str | Mapping[str, Any] | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Plan | None:
+        """Return the plan that `start` would give a release; changes nothing.
+
+        Raises:
+            ConchError: As `start`, where the plan or the version does not fit.
+        """
+        with self._database.look() as tx:
+            _, live = live_of(tx, name)
+            return self._chosen(tx, name, verified_of(tx, name, version), live, plan, changes)
+
+    def set_weight(self, name: ModelName, weight: int, *, actor: str = "") -> Release:
+        """Give the candidate of a release by hand a share of the traffic, in basis points.
 
         Raises:
             NoReleaseError: There is no open release, or its candidate is not ready yet.
+            PlannedError: The release goes by a plan.
         """
-        _check_weight(weight)
+        check_weight(weight)
         with self._reconciler.lock:
             with self._database.begin() as tx:
                 self._reconciler.guard(tx)
-                _, release = _running(tx, name)
-                release = tx.releases.change(release, weight=weight)
-            self._reconciler.route()
-            self._reconciler.run()
+                deployment, release = running_of(tx, name)
+                if release.plan is not None:
+                    raise PlannedError(
+                        f"The release of {name!r} goes by its plan, which sets the weights.",
+                        hint="Promote it, roll it back, or pause it.",
+                    )
+                release = open_stage(tx, release, step=0, weight=weight, now=self._now())
+                self._word(tx, release, "set-weight", f"A person set {weight / 100:g} %.", actor)
+            self._reconciler.run(deployment.model_id)
             return self._read(release)
 
-    def promote(self, name: ModelName) -> Release:
+    def promote(self, name: ModelName, *, actor: str = "") -> Release:
         """Give the candidate all traffic; the former live version stays loaded for the bake time.
 
+        A person's word: no evidence is asked for. A bake time under way ends with it.
+
         Raises:
             NoReleaseError: There is no open release, or its candidate is not ready yet.
         """
         with self._reconciler.lock:
             with self._database.begin() as tx:
                 self._reconciler.guard(tx)
-                deployment, release = _running(tx, name)
-                release = self._end(tx, release, ReleaseStatus.PROMOTED, weight=TOTAL_WEIGHT)
-                self._go_live(tx, deployment, release.candidate_build_id)
-                self._let_go(tx, release, release.baseline_build_id)
-            self._reconciler.route()
-            self._reconciler.run()
+                deployment, release = running_of(tx, name)
+                now = self._now()
+                release = promote(tx, deployment, release, keep_s=release.bake_s, now=now)
+                self._word(tx, release, "promote", "A person promoted it.", actor)
+            self._reconciler.run(deployment.model_id)
             return release
 
-    def rollback(self, name: ModelName, *, reason: str = "") -> Release:
+    def rollback(
+        self, name: ModelName, *, reason: str = "", code: str = BY_HAND, actor: str = ""
+    ) -> Release:
         """Give all traffic back to the version that was live before; needs no load.
 
         Works on the open release and, during the bake time, on the one promoted last.
@@ -179,132 +217,115 @@ class Releases:
         with self._reconciler.lock:
             with self._database.begin() as tx:
                 self._reconciler.guard(tx)
-                deployment = _deployment(tx, name)
-                release = _open(tx, deployment) or self._promoted(tx, name, deployment)
-                release = self._end(
-                    tx,
-                    release,
-                    ReleaseStatus.ROLLED_BACK,
-                    weight=0,
-                    reason={"code": "by-hand", "message": reason or "A person rolled it back."},
-                )
-                self._go_live(tx, deployment, release.baseline_build_id)
-                self._let_go(tx, release, release.candidate_build_id)
-            self._reconciler.route()
-            self._reconciler.run()
+                deployment = deployment_of(tx, name)
+                release = open_of(tx, deployment) or promoted_of(tx, name, deployment)
+                message = reason or "A person rolled it back."
+                why = {"code": code, "message": message}
+                release = roll_back(tx, deployment, release, reason=why, now=self._now())
+                self._word(tx, release, "roll-back", message, actor, code=code)
+            self._reconciler.run(deployment.model_id)
             return release
 
-    def _seat(self, tx: Transaction, deployment: Deployment, live: Build, build: Build) -> None:
-        """Keep the candidate where it is still loaded, or give it the slot beside the live one."""
-        servings: list[Serving] = tx.servings.find(deployment_id=deployment.id)
-        for serving in servings:
-            if serving.build_id == build.id and serving.status is ServingStatus.READY:
-                tx.servings.change(serving, retire_at=None)
-                return
-        taken = next(s.slot for s in servings if s.build_id == live.id)
-        slot = next(slot for slot in self._reconciler.slots if slot != taken)
-        place(tx, deployment_id=deployment.id, build_id=build.id, slot=slot, now=self._now())
+    def abort(self, name: ModelName, *, reason: str = "", actor: str = "") -> Release:
+        """End the open release; whatever it had goes back to the version before.
 
-    def _end(
+        Raises:
+            NoReleaseError: There is no open release.
+        """
+        with self._database.look() as tx:
+            opened_of(tx, name)
+        words = reason or "A person ended the release."
+        return self.rollback(name, reason=words, code=ABORTED, actor=actor)
+
+    def pause(self, name: ModelName, *, reason: str = "", actor: str = "") -> Release:
+        """Keep a planned release where it is; proven harm still rolls it back.
+
+        Raises:
+            NoReleaseError: There is no open release that goes by a plan.
+        """
+        words = reason or "A person paused it."
+        return self._steer(name, "pause", words, actor, paused=True)
+
+    def resume(self, name: ModelName, *, actor: str = "") -> Release:
+        """Let a paused release go on.
+
+        Raises:
+            NoReleaseError: There is no open release that goes by a plan.
+        """
+        return self._steer(name, "resume", "A person let it go on.", actor, paused=False)
+
+    def approve(self, name: ModelName, *, actor: str = "") -> Release:
+        """Open the gate at which a planned release waits for a person.
+
+        Raises:
+            NoReleaseError: There is no open release that goes by a plan.
+            ConflictError: It does not wait for anybody.
+        """
+        with self._database.look() as tx:
+            release = planned_of(tx, name)
+        if release.hold is None or release.hold["code"] != WAITING:
+            raise ConflictError(
+                f"The release of {name!r} does not wait for an approval.",
+                hint="`conch release show` tells what it waits for.",
+            )
+        gate = Gate.START if release.status is ReleaseStatus.PREPARING else Gate.PROMOTION
+        approved = (*release.approved, gate.value)
+        return self._steer(name, "approve", f"A person approved: {gate}.", actor, approved=approved)
+
+    def _steer(
+        self, name: ModelName, action: str, words: str, actor: str, **changes: Any
+    ) -> Release:
+        with self._reconciler.lock:
+            with self._database.begin() as tx:
+                self._reconciler.guard(tx)
+                release = planned_of(tx, name)
+                deployment = deployment_of(tx, name)
+                hold = hold_of(PAUSED, words, self._now()) if changes.get("paused") else None
+                release = tx.releases.change(release, hold=hold, **changes)
+                self._word(tx, release, action, words, actor)
+            self._reconciler.run(deployment.model_id)
+            return self._read(release)
+
+    def _chosen(
+        self,
+        tx: Transaction,
+        name: ModelName,
+        build: Build,
+        live: Build,
+        plan: str | Mapping[str, Any] | None,
+        changes: Mapping[str, Any] | None,
+    ) -> Plan | None:
+        model = tx.models.get(build.model_id)
+        chosen = self._plans.plan(plan, changes=changes, tags=model.tags)
+        if chosen is None:
+            return None
+        if chosen.patch_only and build.graph_digest != live.graph_digest:
+            raise NotAPatchError(
+                f"The new version of {name!r} is another graph than the live one, not just other "
+                f"weights: the plan {chosen.name!r} is not for it.",
+                hint="Use blue-green or canary.",
+            )
+        return chosen
+
+    def _finish(
+        self, tx: Transaction, deployment: Deployment, release: Release, *, actor: str
+    ) -> None:
+        """End a bake time early: its candidate made room for the next one."""
+        ended = promote(tx, deployment, release, keep_s=0, now=self._now())
+        self._word(tx, ended, "finish", "The next release was started.", actor)
+
+    def _word(
         self,
         tx: Transaction,
         release: Release,
-        status: ReleaseStatus,
+        action: str,
+        message: str,
+        actor: str,
         *,
-        weight: int,
-        reason: dict[str, Any] | None = None,
-    ) -> Release:
-        return tx.releases.change(
-            release, status=status, weight=weight, reason=reason, finished_at=self._now()
-        )
-
-    def _go_live(self, tx: Transaction, deployment: Deployment, build_id: str) -> None:
-        if deployment.live_build_id != build_id:
-            tx.deployments.change(deployment, live_build_id=build_id)
-        for serving in tx.servings.find(deployment_id=deployment.id, build_id=build_id):
-            tx.servings.change(serving, retire_at=None)
-
-    def _let_go(self, tx: Transaction, release: Release, build_id: str) -> None:
-        until = self._now() + timedelta(seconds=release.bake_s)
-        retire(tx, release.deployment_id, build_id, at=until)
-
-    def _promoted(self, tx: Transaction, name: ModelName, deployment: Deployment) -> Release:
-        """Return the release that made the live build live, if its baseline is still loaded."""
-        newest = tx.releases.find(deployment_id=deployment.id, newest_first=True, limit=1)
-        if newest and newest[0].status is ReleaseStatus.PROMOTED:
-            kept = tx.servings.first(
-                deployment_id=deployment.id,
-                build_id=newest[0].baseline_build_id,
-                status=ServingStatus.READY,
-            )
-            if kept is not None:
-                return newest[0]
-        raise NoReleaseError(
-            f"{name!r} has no open release, and no earlier version that is still loaded.",
-            hint="Start a release of the version that you want back.",
-        )
+        code: str = BY_HAND,
+    ) -> None:
+        record(tx, release, action=action, code=code, message=message, now=self._now(), actor=actor)
 
     def _read(self, release: Release) -> Release:
         with self._database.begin() as tx:
             return tx.releases.get(release.id)
-
-
-def _check_weight(weight: int) -> None:
-    if not 0 <= weight <= TOTAL_WEIGHT:
-        raise InvalidValueError(f"Weight {weight} is outside 0..{TOTAL_WEIGHT} basis points.")
-
-
-def _deployment(tx: Transaction, name: ModelName) -> Deployment:
-    model = tx.models.first(name=name)
-    deployment = tx.deployments.first(model_id=model.id) if model is not None else None
-    if deployment is None:
-        raise NotFoundError(
-            f"{name!r} is not deployed.", hint="`conch models` lists what conch knows."
-        )
-    return deployment
-
-
-def _live(tx: Transaction, name: ModelName) -> tuple[Deployment, Build]:
-    deployment = _deployment(tx, name)
-    if deployment.live_build_id is None:
-        raise ConflictError(
-            f"{name!r} serves nothing yet.", hint="Its first verified version goes live by itself."
-        )
-    return deployment, tx.builds.get(deployment.live_build_id)
-
-
-def _verified(tx: Transaction, name: ModelName, number: int) -> Build:
-    version: Version | None = tx.versions.first(name=name, version=number)
-    if version is None:
-        raise NotFoundError(f"{name!r} has no version {number}.")
-    builds = tx.builds.find(
-        version_id=version.id, identity=version.identity, status=BuildStatus.VERIFIED
-    )
-    if not builds:
-        why = f": {version.reason['message']}" if version.reason else "."
-        raise NotVerifiedError(
-            f"Version {number} of {name!r} is {version.status.value}, not verified{why}",
-            hint="`conch models show` tells how far it is.",
-        )
-    return max(builds, key=lambda build: build.ordinal)
-
-
-def _open(tx: Transaction, deployment: Deployment) -> Release | None:
-    return tx.releases.first(
-        deployment_id=deployment.id, status=[status for status in ReleaseStatus if status.open]
-    )
-
-
-def _running(tx: Transaction, name: ModelName) -> tuple[Deployment, Release]:
-    deployment = _deployment(tx, name)
-    release = _open(tx, deployment)
-    if release is None:
-        raise NoReleaseError(
-            f"{name!r} has no open release.", hint="Start one with `conch release start`."
-        )
-    if release.status is not ReleaseStatus.RUNNING:
-        raise NoReleaseError(
-            f"The candidate of {name!r} is not loaded yet.",
-            hint="`conch release show` tells how far it is; try again in a moment.",
-        )
-    return deployment, release

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from conch.core import ConchError, SlotName
 
+from ..plans import Plan
 from ..state import Build, DeploymentStatus, Json, Release, Serving, Version
 
 
@@ -56,8 +57,23 @@ class GoLive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartRelease:
+    """Release a verified build by itself, as policy says."""
+
+    build: Build
+    plan: Plan | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartTraffic:
     """Let a release whose candidate passed its preflight begin."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskApproval:
+    """Hold a release, whose candidate is ready, until a person lets it begin."""
 
     release: Release
 
@@ -122,7 +138,9 @@ RowStep = (
     | RequestLoad
     | FailServing
     | GoLive
+    | StartRelease
     | StartTraffic
+    | AskApproval
     | EndRelease
     | Quarantine
     | GoBack

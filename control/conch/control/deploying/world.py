@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import TypeVar
 
 from conch.core import TOTAL_WEIGHT, Arm, SlotName, TargetState, TrafficSplit
 
+from ..plans import ByItself
 from ..state import (
     Build,
     BuildStatus,
@@ -21,7 +23,17 @@ from ..state import (
     ServingStatus,
     Transaction,
     Version,
+    VersionStatus,
 )
+
+R = TypeVar("R")
+Policy = Callable[[Model, Build, Build], ByItself | None]
+"""What a model's candidate build does by itself, next to the live build."""
+
+
+def by_hand(model: Model, candidate: Build, live: Build) -> ByItself | None:
+    """Leave every release to a person."""
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +48,12 @@ class World:
         jobs: The newest job of each (kind, subject), open or ended.
         target: The serving target; None while it cannot be seen.
         quarantined: The builds that the target does not load any more, each with the reason.
+        bake_s: How long a model's first version is on trial (later ones as their release says),
+            and the build that loses a release by hand stays loaded, in seconds.
         slots: The target's slots.
         environment: The name of the target's environment, such as `local`.
+        released: The builds that were ever released, or began to be.
+        policy: What a build does by itself once it is verified; None: it waits for a person.
     """
 
     now: datetime
@@ -53,6 +69,9 @@ class World:
     environment: str
     promoted: Release | None = None
     quarantined: Mapping[str, str] = field(default_factory=dict)
+    released: frozenset[str] = frozenset()
+    bake_s: int = 0
+    policy: Policy = by_hand
 
     @property
     def live(self) -> Build | None:
@@ -75,9 +94,31 @@ class World:
         ready = serving is not None and serving.status is ServingStatus.READY
         return build if ready and build.status is BuildStatus.VERIFIED else None
 
+    @property
+    def baked(self) -> bool:
+        """Whether the live build was live for its whole bake time."""
+        if self.promoted is not None:
+            since, bake_s = self.promoted.finished_at, self.promoted.bake_s
+        else:
+            serving = None if self.live is None else self.serving_of(self.live.id)
+            since, bake_s = None if serving is None else serving.created_at, self.bake_s
+        return since is not None and since + timedelta(seconds=bake_s) <= self.now
+
     def version_of(self, build: Build) -> Version:
         """Return the registered version that a build came from."""
         return next(version for version in self.versions if version.id == build.version_id)
+
+    @property
+    def successor(self) -> Build | None:
+        """The build that is to be released by itself: newer than the live one, never tried."""
+        live, newest = self.live, self.newest_deployable()
+        if live is None or newest is None or newest.id in self.released:
+            return None
+        known = {version.id for version in self.versions}
+        if live.version_id not in known:
+            return None
+        older = self.version_of(newest).version <= self.version_of(live).version
+        return None if newest.id == live.id or older else newest
 
     def newest_deployable(self) -> Build | None:
         """Return the verified build of the highest version that policy took up and that exists."""
@@ -92,51 +133,96 @@ class World:
 
 def observe(
     tx: Transaction,
-    model: Model,
+    models: Sequence[Model],
     *,
     target: TargetState | None,
     slots: tuple[SlotName, ...],
     environment: str,
     now: datetime,
     quarantined: Mapping[str, str] = MappingProxyType({}),
-) -> World:
-    """Load one model's world from the database."""
-    deployment = tx.deployments.first(model_id=model.id)
-    versions = tx.versions.find(model_id=model.id)
-    servings: list[Serving] = []
-    release: Release | None = None
-    promoted: list[Release] = []
-    if deployment is not None:
-        servings = tx.servings.find(deployment_id=deployment.id)
-        release = tx.releases.first(
-            deployment_id=deployment.id, status=[s for s in ReleaseStatus if s.open]
+    bake_s: int = 0,
+    policy: Policy = by_hand,
+) -> list[World]:
+    """Load the worlds of some models, in the order given; as many queries as for one model."""
+    keys = [model.id for model in models]
+    versions = _by(tx.versions.find(model_id=keys), lambda one: one.model_id)
+    builds = _by(tx.builds.find(model_id=keys), lambda one: one.model_id)
+    deployments = {one.model_id: one for one in tx.deployments.find(model_id=keys)}
+    deployed = [one.id for one in deployments.values()]
+    servings = _by(tx.servings.find(deployment_id=deployed), lambda one: one.deployment_id)
+    opened = {
+        one.deployment_id: one
+        for one in tx.releases.find(
+            deployment_id=deployed, status=[status for status in ReleaseStatus if status.open]
         )
-        promoted = tx.releases.find(
-            deployment_id=deployment.id,
-            candidate_build_id=deployment.live_build_id,
-            status=ReleaseStatus.PROMOTED,
-            newest_first=True,
-            limit=1,
+    }
+    lives = [one.live_build_id for one in deployments.values() if one.live_build_id is not None]
+    promoted = {
+        (one.deployment_id, one.candidate_build_id): one
+        for one in tx.releases.newest(
+            "deployment_id",
+            "candidate_build_id",
+            deployment_id=deployed,
+            candidate_build_id=lives,
+            status=[ReleaseStatus.BAKING, ReleaseStatus.PROMOTED],
         )
-    return World(
-        now=now,
-        model=model,
-        versions=tuple(versions),
-        builds={build.id: build for build in tx.builds.find(model_id=model.id)},
-        deployment=deployment,
-        servings=tuple(servings),
-        release=release,
-        jobs=_newest_jobs(tx, [v.id for v in versions] + [s.id for s in servings]),
-        target=target,
-        slots=slots,
-        environment=environment,
-        promoted=promoted[0] if promoted else None,
-        quarantined=quarantined,
-    )
+    }
+    tried = _by(tx.releases.find(deployment_id=deployed), lambda one: one.deployment_id)
+    jobs = _by(_newest_jobs(tx, versions, servings), lambda one: one.subject)
+    found = []
+    for model in models:
+        deployment = deployments.get(model.id)
+        key = "" if deployment is None else deployment.id
+        live = None if deployment is None else deployment.live_build_id
+        known, placed = versions.get(model.id, []), servings.get(key, [])
+        found.append(
+            World(
+                now=now,
+                model=model,
+                versions=tuple(known),
+                builds={build.id: build for build in builds.get(model.id, ())},
+                deployment=deployment,
+                servings=tuple(placed),
+                release=opened.get(key),
+                jobs={
+                    (job.kind, job.subject): job
+                    for subject in [*(v.id for v in known), *(s.id for s in placed)]
+                    for job in jobs.get(subject, ())
+                },
+                target=target,
+                slots=slots,
+                environment=environment,
+                promoted=promoted.get((key, live or "")),
+                quarantined=quarantined,
+                released=frozenset(one.candidate_build_id for one in tried.get(key, ())),
+                bake_s=bake_s,
+                policy=policy,
+            )
+        )
+    return found
 
 
-def _newest_jobs(tx: Transaction, subjects: list[str]) -> dict[tuple[str, str], Job]:
-    return {(job.kind, job.subject): job for job in tx.jobs.find(subject=subjects)}
+def _by(records: Sequence[R], key: Callable[[R], str]) -> dict[str, list[R]]:
+    groups: dict[str, list[R]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return groups
+
+
+def _newest_jobs(
+    tx: Transaction,
+    versions: Mapping[str, Sequence[Version]],
+    servings: Mapping[str, Sequence[Serving]],
+) -> list[Job]:
+    """Return the newest job of each kind for what one may be under way for, or asked for again."""
+    subjects = [
+        version.id
+        for group in versions.values()
+        for version in group
+        if version.status is VersionStatus.BUILDING
+    ]
+    subjects += [serving.id for group in servings.values() for serving in group]
+    return tx.jobs.newest("kind", "subject", subject=subjects)
 
 
 def desired_split(world: World) -> TrafficSplit | None:
@@ -151,13 +237,13 @@ def desired_split(world: World) -> TrafficSplit | None:
         return None
     weights = {live.id: TOTAL_WEIGHT}
     order = [live.id]
-    release = world.release
-    if release is not None and release.status is ReleaseStatus.RUNNING:
+    release, divided = world.release, False
+    if release is not None and release.status in (ReleaseStatus.RUNNING, ReleaseStatus.BAKING):
         weights = {
             release.candidate_build_id: release.weight,
-            live.id: TOTAL_WEIGHT - release.weight,
+            release.baseline_build_id: TOTAL_WEIGHT - release.weight,
         }
-        order = [release.candidate_build_id, live.id]
+        order, divided = [release.candidate_build_id, release.baseline_build_id], True
     ready = {s.build_id: s for s in world.servings if s.status is ServingStatus.READY}
     if live.id not in ready:
         return None
@@ -168,19 +254,21 @@ def desired_split(world: World) -> TrafficSplit | None:
             ordinal=world.builds[build_id].ordinal,
             build_id=build_id,
             weight=weights.get(build_id, 0),
+            baked=build_id == live.id and world.baked,
         )
         for build_id in order
         if build_id in ready
     )
     if sum(arm.weight for arm in arms) != TOTAL_WEIGHT:  # the candidate went away under the release
         arms = tuple(
-            Arm(
-                slot=arm.slot,
-                ordinal=arm.ordinal,
-                build_id=arm.build_id,
-                weight=TOTAL_WEIGHT if arm.build_id == live.id else 0,
-            )
-            for arm in arms
+            replace(arm, weight=TOTAL_WEIGHT if arm.build_id == live.id else 0) for arm in arms
         )
+        divided = False
     salt = release.salt if release is not None else deployment.salt
-    return TrafficSplit(model=world.model.triton_name, arms=arms, salt=salt)
+    return TrafficSplit(
+        model=world.model.triton_name,
+        arms=arms,
+        salt=salt,
+        release=release.id if release is not None and divided else "",
+        stage=release.stage if release is not None and divided else 0,
+    )

@@ -13,6 +13,7 @@ from .facts import (
     PlatformFacts,
     PortFacts,
     RuntimeFacts,
+    ServerFacts,
     WebhookFacts,
 )
 from .findings import KINDS, Finding, Kind, Severity
@@ -29,6 +30,7 @@ __all__ = [
     "PlatformFacts",
     "PortFacts",
     "RuntimeFacts",
+    "ServerFacts",
     "Severity",
     "WebhookFacts",
     "diagnose",

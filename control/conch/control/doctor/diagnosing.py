@@ -28,6 +28,7 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
         *_home(facts),
         *_machine(facts),
         *_runtime(facts.runtime),
+        *_servers(facts),
         *_registry(facts),
         *_database(facts.database),
         *_platform(facts.platform),
@@ -55,6 +56,9 @@ def _machine(facts: Facts) -> Iterator[Finding]:
     available = facts.memory_available_bytes
     if available < MEMORY_LOW_BYTES:
         yield Finding(code="memory-low", what=f"{_gib(available)} of memory are available.")
+    for gap in facts.unconfined:
+        code = "build-same-user" if "a user of its own" in gap else "build-unconfined"
+        yield Finding(code=code, what=f"Build workers run {gap}.")
     for port in facts.ports:
         if port.held:
             yield Finding(code="port-taken", what=f"{port.setting}: {port.held}")
@@ -69,6 +73,18 @@ def _runtime(runtime: RuntimeFacts | None) -> Iterator[Finding]:
     major = runtime.numpy.partition(".")[0]
     if major.isdecimal() and int(major) >= 2:
         yield Finding(code="runtime-numpy", what=f"{runtime.path} has numpy {runtime.numpy}.")
+
+
+_SERVER_CODES: Final = {
+    "server-unsuitable": "server-unsuitable",
+    "tritonserver-unusable": "tritonserver-unusable",
+    "slot-not-ready": "server-away",
+}
+
+
+def _servers(facts: Facts) -> Iterator[Finding]:
+    for server in facts.servers:
+        yield Finding(code=_SERVER_CODES.get(server.code, "server-unsuitable"), what=server.what)
 
 
 def _registry(facts: Facts) -> Iterator[Finding]:

@@ -52,6 +52,19 @@ class RuntimeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """A Triton that the settings name, and why it cannot be used.
+
+    Attributes:
+        code: The code of the problem.
+        what: The problem, in words.
+    """
+
+    code: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookFacts:
     """MLflow's webhook to conch.
 
@@ -140,8 +153,10 @@ class Facts:
         keys: Those that are there.
         disk_free_bytes: Where the home is.
         memory_available_bytes: What can be had without swapping.
+        unconfined: What build workers cannot be kept from on this machine, with the reason.
         mlflow_missing: Whether conch should start an MLflow server that is not installed.
         runtime: None where none is installed.
+        servers: The Triton servers that the settings name and that cannot be used.
         mlflow: None where conch's own server is not running.
         database: None where there is none yet.
     """
@@ -155,8 +170,10 @@ class Facts:
     disk_free_bytes: int
     memory_available_bytes: int
     ports: tuple[PortFacts, ...]
+    unconfined: tuple[str, ...]
     mlflow_missing: bool
     runtime: RuntimeFacts | None
     mlflow: MlflowFacts | None
     database: DatabaseFacts | None
     platform: PlatformFacts
+    servers: tuple[ServerFacts, ...] = ()

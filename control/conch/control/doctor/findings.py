@@ -101,6 +101,18 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "Less than 2 GiB of memory is available; servers may be killed while they load.",
             "End other programs, or set fewer `serving.replicas`.",
         ),
+        "build-unconfined": _warning(
+            "A model that is being built can reach what it does not need; one that holds code "
+            "could use that.",
+            "Allow unprivileged user namespaces, or run conch as root; trust no models by "
+            "`build.trust` until then.",
+        ),
+        "build-same-user": _note(
+            "Build workers run as conch's own user: a trusted model's code can read conch's "
+            "files, keys included.",
+            "Run conch as root, with an interpreter that all users can read, or trust only models "
+            "that could have your keys.",
+        ),
         "port-taken": _error(
             "Another program holds a port that conch is to listen on.",
             "Stop that program, or name another port in `conch.toml`.",
@@ -116,6 +128,18 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "The serving runtime has numpy 2 or newer, with which Triton's Python backend answers "
             "garbage without an error.",
             "Remove the folder that `conch runtime path` names, then `conch runtime install`.",
+        ),
+        "tritonserver-unusable": _error(
+            "The `tritonserver` that the settings name cannot be run, or has no backend.",
+            "Correct `serving.tritonserver` or `serving.backend_directory`.",
+        ),
+        "server-away": _error(
+            "A Triton server that the settings name does not answer; its slot serves nothing.",
+            "Start it, or correct `serving.servers`.",
+        ),
+        "server-unsuitable": _error(
+            "A Triton server that the settings name answers, and conch cannot work with it.",
+            "Start it with explicit model control and the slot's folder as its repository.",
         ),
         "mlflow-missing": _error(
             "conch is to start an MLflow server, which is not installed.",

@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 
 from conch import local
 from conch.core import ConchError
+from conch.model_repo_builder import isolation_gaps
 
 from .. import platform
 from ..client import Client
@@ -27,7 +28,15 @@ from ..keys import KEY_NAMES
 from ..settings import Settings
 from ..state import Database
 from .asking_mlflow import ask_mlflow
-from .facts import DatabaseFacts, Facts, FileFacts, PlatformFacts, PortFacts, RuntimeFacts
+from .facts import (
+    DatabaseFacts,
+    Facts,
+    FileFacts,
+    PlatformFacts,
+    PortFacts,
+    RuntimeFacts,
+    ServerFacts,
+)
 
 _TIMEOUT_S: Final = 10.0
 _MODE: Final = 0o777
@@ -55,11 +64,13 @@ def observe(settings: Settings, *, runtime_root: Path | None = None) -> Facts:
         disk_free_bytes=psutil.disk_usage(str(there)).free,
         memory_available_bytes=psutil.virtual_memory().available,
         ports=_ports(settings, own_mlflow=own_mlflow),
+        unconfined=isolation_gaps(),
         mlflow_missing=own_mlflow and not platform.mlflow_server_installed(),
         runtime=_runtime(runtime_root),
         mlflow=ask_mlflow(settings, deliver=fit) if reachable else None,
         database=_database(settings),
         platform=state,
+        servers=_servers(settings, runtime_root),
     )
 
 
@@ -96,6 +107,18 @@ def _runtime(root: Path | None) -> RuntimeFacts | None:
     return RuntimeFacts(
         path=str(runtime.root), problems=tuple(local.check(runtime)), numpy=_numpy(runtime)
     )
+
+
+def _servers(settings: Settings, root: Path | None) -> tuple[ServerFacts, ...]:
+    runtime = local.find(root)
+    if runtime is None:
+        return ()
+    try:
+        serving = platform.local_settings(settings)
+        problems = local.unusable(serving, runtime, platform.serving_home(settings))
+    except ConchError as error:
+        problems = [error]
+    return tuple(ServerFacts(code=one.code, what=f"{one.message} {one.hint}") for one in problems)
 
 
 def _numpy(runtime: local.Runtime) -> str:

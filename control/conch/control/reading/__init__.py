@@ -1,17 +1,21 @@
 """Reading: what the API, the command line and the console show, without changing anything."""
 
+from .differing import Differing
 from .filters import MetricFilter, TagFilter, read_metric_filter, read_tag_filter
 from .overview import NotReadyError, Overview
-from .queries import MOST, REPORT_NAME, Reading, find_model, find_version
+from .queries import MOST, Reading, find_model, find_version
+from .report_pages import REPORT_NAME
 from .views import (
     ArmView,
     BuildView,
     CountsView,
+    DecisionView,
     DeploymentView,
     JobView,
     ModelView,
     PlatformView,
     ReleaseView,
+    StageView,
     VersionView,
     View,
 )
@@ -22,7 +26,9 @@ __all__ = [
     "ArmView",
     "BuildView",
     "CountsView",
+    "DecisionView",
     "DeploymentView",
+    "Differing",
     "JobView",
     "MetricFilter",
     "ModelView",
@@ -31,6 +37,7 @@ __all__ = [
     "PlatformView",
     "Reading",
     "ReleaseView",
+    "StageView",
     "TagFilter",
     "VersionView",
     "View",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from conch.core import ConchError, ModelName, NotFoundError, TargetState, TritonName
@@ -23,9 +21,11 @@ from ..state import (
 )
 from . import showing
 from .filters import MetricFilter, TagFilter
+from .report_pages import must_have_report, page_of, report_of
 from .views import (
     BuildView,
     CountsView,
+    DecisionView,
     DeploymentView,
     JobView,
     ModelView,
@@ -35,8 +35,6 @@ from .views import (
 
 MOST: Final = 1000
 """Rows that one listing returns at most."""
-
-REPORT_NAME: Final = "report.json"
 
 
 class Reading:
@@ -128,7 +126,27 @@ class Reading:
         with self._database.look() as tx:
             found = tx.builds.get(key)
             version = tx.versions.get(found.version_id)
-        return showing.build_view(found, version, report=_report(found))
+        return showing.build_view(found, version, report=report_of(found))
+
+    def report(self, key: str) -> dict[str, Any]:
+        """Return a build's verification report.
+
+        Raises:
+            NotFoundError: There is no such build, or it has no report.
+        """
+        with self._database.look() as tx:
+            return must_have_report(tx.builds.get(key))
+
+    def report_page(self, key: str) -> str:
+        """Return a build's verification report as HTML.
+
+        Raises:
+            NotFoundError: There is no such build, or it has no report.
+        """
+        with self._database.look() as tx:
+            found = tx.builds.get(key)
+            version = tx.versions.get(found.version_id)
+        return page_of(found, version)
 
     def deployments(self) -> list[DeploymentView]:
         """Return every deployment with the routes that are in force, by name."""
@@ -179,6 +197,18 @@ class Reading:
         """
         with self._database.look() as tx:
             return _release(tx, key)
+
+    def decisions(self, key: str, *, whole: bool = False, limit: int = MOST) -> list[DecisionView]:
+        """Return a release's decisions, the newest first.
+
+        Raises:
+            NotFoundError: There is no such release.
+        """
+        with self._database.look() as tx:
+            tx.releases.get(key)
+            found = tx.decisions.find(release_id=key)
+        newest = sorted(found, key=lambda one: one.number, reverse=True)[:limit]
+        return [showing.decision_view(one, whole=whole) for one in newest]
 
     def jobs(self, *, unfinished: bool = False, limit: int = MOST) -> list[JobView]:
         """Return jobs, the newest first; only those that have not ended, if asked."""
@@ -323,16 +353,6 @@ def _release(tx: Transaction, key: str) -> ReleaseView:
         release,
         candidate=showing.Numbered(build=candidate, version=tx.versions.get(candidate.version_id)),
         baseline=showing.Numbered(build=baseline, version=tx.versions.get(baseline.version_id)),
+        stages=tx.stages.find(release_id=release.id),
         job=loading,
     )
-
-
-def _report(build: Build) -> dict[str, Any] | None:
-    if not build.path:
-        return None
-    try:
-        report = json.loads((Path(build.path) / REPORT_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    assert isinstance(report, dict)
-    return report

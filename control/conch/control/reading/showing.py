@@ -14,11 +14,23 @@ from ..state import (
     Job,
     Json,
     Model,
+    RecordedDecision,
     Release,
     Serving,
+    Stage,
     Version,
 )
-from .views import ArmView, BuildView, DeploymentView, JobView, ModelView, ReleaseView, VersionView
+from .views import (
+    ArmView,
+    BuildView,
+    DecisionView,
+    DeploymentView,
+    JobView,
+    ModelView,
+    ReleaseView,
+    StageView,
+    VersionView,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +179,7 @@ def deployment_view(
                 ordinal=arm.ordinal,
                 build_id=arm.build_id,
                 weight=percent(arm.weight),
+                baked=arm.baked,
             )
             for arm in arms
         ],
@@ -175,7 +188,12 @@ def deployment_view(
 
 
 def release_view(
-    release: Release, *, candidate: Numbered, baseline: Numbered, job: Job | None
+    release: Release,
+    *,
+    candidate: Numbered,
+    baseline: Numbered,
+    stages: Sequence[Stage],
+    job: Job | None,
 ) -> ReleaseView:
     """Show a release with the loading of its candidate, if that is under way."""
     return ReleaseView(
@@ -192,9 +210,43 @@ def release_view(
         created_by=release.created_by,
         note=release.note,
         reason=release.reason,
+        plan=None if release.plan is None else str(release.plan["name"]),
+        plan_body=release.plan,
+        plan_digest=release.plan_digest,
+        paused=release.paused,
+        hold=release.hold,
+        stages=[stage_view(stage) for stage in sorted(stages, key=lambda one: one.number)],
         created_at=release.created_at,
         finished_at=release.finished_at,
         job=None if job is None else job_view(job),
+    )
+
+
+def stage_view(stage: Stage) -> StageView:
+    """Show a period of constant weights."""
+    return StageView(
+        number=stage.number,
+        step=stage.step,
+        weight=percent(stage.weight),
+        started_at=stage.created_at,
+        ended_at=stage.ended_at,
+    )
+
+
+def decision_view(decision: RecordedDecision, *, whole: bool) -> DecisionView:
+    """Show a decision, with what it was taken from if `whole`."""
+    return DecisionView(
+        number=decision.number,
+        at=decision.created_at,
+        status=decision.status.value,
+        action=decision.action,
+        code=decision.code,
+        message=decision.message,
+        weight=percent(decision.weight),
+        actor=decision.actor,
+        plan_digest=decision.plan_digest,
+        record=decision.record if whole else None,
+        shadow=decision.shadow,
     )
 
 

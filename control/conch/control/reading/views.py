@@ -113,6 +113,7 @@ class ArmView(View):
         version: The registry's integer.
         ordinal: The same version as Triton names it.
         weight: Share of the traffic in percent, two decimals.
+        baked: Whether the version was live for its whole bake time; until then it is on trial.
     """
 
     slot: str
@@ -120,6 +121,7 @@ class ArmView(View):
     ordinal: int
     build_id: str
     weight: float
+    baked: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,14 +153,71 @@ class DeploymentView(View):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageView(View):
+    """A period of a release in which the weights did not change.
+
+    Attributes:
+        number: Counts from 0 within the release.
+        step: Index of the plan's step; the bake time comes after the last one.
+        weight: The candidate's share in percent.
+        ended_at: Null while it is in force.
+    """
+
+    number: int
+    step: int
+    weight: float
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionView(View):
+    """One look at a release, or one word of a person, and what followed.
+
+    Attributes:
+        number: Counts from 0 within the release.
+        status: The release's status after it.
+        action: `start`, `begin`, `stay`, `hold`, `advance`, `promote`, `finish`, `roll-back`, or
+            what a person did: `pause`, `resume`, `approve`, `set-weight`.
+        code: Why, for machines, such as `harm-proven`.
+        message: Why, in sentences.
+        weight: The candidate's share afterwards, in percent.
+        actor: Who decided; empty: the engine.
+        record: What it was decided on: plan, evidence, time and decision, as `conch.ab` writes
+            them; null where a person decided, where nothing had been observed, and in listings
+            that did not ask for it.
+        shadow: How the answers to copies of requests compared; null without any.
+    """
+
+    number: int
+    at: datetime
+    status: str
+    action: str
+    code: str
+    message: str
+    weight: float
+    actor: str
+    plan_digest: str
+    record: Json | None
+    shadow: Json | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseView(View):
     """The way of one version to all traffic, or back.
 
     Attributes:
-        status: `preparing`, `running`, `promoted`, `rolled-back` or `failed`.
+        status: `preparing`, `shadowing`, `running`, `baking` (live, and still compared),
+            `promoted`, `rolled-back` or `failed`.
         weight: The candidate's share of the traffic in percent, two decimals.
         bake_s: How long the version that lost stays loaded, in seconds.
         reason: Why it ended, as an object with `code` and `message`.
+        plan: The name of its plan; null: it goes by hand.
+        plan_body: The plan itself.
+        plan_digest: SHA-256 of the plan; empty by hand.
+        paused: Whether a person stopped it from going on by itself.
+        hold: Why it does not go on by itself: `code`, `message`, `since`; null: it does.
+        stages: Its periods of constant weights, in order.
         job: The loading of the candidate, while it is under way.
     """
 
@@ -175,6 +234,12 @@ class ReleaseView(View):
     created_by: str
     note: str
     reason: Json | None
+    plan: str | None
+    plan_body: Json | None
+    plan_digest: str
+    paused: bool
+    hold: Json | None
+    stages: Sequence[StageView]
     created_at: datetime
     finished_at: datetime | None
     job: JobView | None

@@ -43,6 +43,7 @@ from .registered import (
     RegisteredVersion,
     Registry,
     RegistrySnapshot,
+    RunFacts,
 )
 from .serving_tags import spec_from_tags
 from .sweeping import (
@@ -99,6 +100,7 @@ __all__ = [
     "RegistryUnavailableError",
     "Replaced",
     "Returned",
+    "RunFacts",
     "ServingTagError",
     "StaleDeliveryError",
     "SweepPlan",

@@ -26,6 +26,7 @@ from .registered import (
     RegisteredModel,
     RegisteredVersion,
     RegistrySnapshot,
+    RunFacts,
 )
 from .uploading import upload
 from .webhooks import WebhookAction, WebhookSeen, ensure_webhook, find_webhook
@@ -102,6 +103,22 @@ class MlflowRegistry:
         with speaking_to(self._uri, f"read {name!r}", absent=_no_version(name, number)):
             found = self._client().get_model_version(name, str(number))
         return _version(found, tuple(sorted(found.aliases)))
+
+    def origin(self, name: str, number: int) -> RunFacts:
+        """Return the parameters and data sets of a version's run; see `Registry.origin`."""
+        version = self.version(name, number)
+        if not version.run_id:
+            return RunFacts()
+        try:
+            absent = VersionNotFoundError("gone")
+            with speaking_to(self._uri, "read a run", absent=absent):
+                run = self._client().get_run(version.run_id)
+        except VersionNotFoundError:
+            return RunFacts()  # a run may be deleted under a version that lives on
+        return RunFacts(
+            params=dict(run.data.params),
+            datasets=tuple(_dataset(one) for one in run.inputs.dataset_inputs),
+        )
 
     def fetch(self, version: RegisteredVersion, into: Path) -> FetchedModel:
         """Copy a version's files to `into`; see `Registry.fetch`."""
@@ -261,6 +278,15 @@ class MlflowRegistry:
         except VersionNotFoundError:
             return found  # a run may be deleted under a version that lives on
         return {key: float(value) for key, value in sorted(found.items())}
+
+
+def _dataset(found: Any) -> dict[str, str]:
+    tags = {tag.key: str(tag.value) for tag in found.tags}
+    return {
+        "name": str(found.dataset.name),
+        "digest": str(found.dataset.digest),
+        "context": tags.get("mlflow.data.context", ""),
+    }
 
 
 def _model(found: Any) -> RegisteredModel:

@@ -2,10 +2,13 @@
 
 MLflow's own `log_model` needs the live model object, and with it PyTorch, in the process that
 calls it; conch's control process stays free of frameworks. An MLflow model is a folder with a YAML
-file, so for the formats that describe themselves the YAML is written here: `.onnx` (whose graph
-names its tensors) and `.pt2` (an archive of `torch.export`, which takes no user code to load).
-The result has the files, flavours and example that `mlflow.onnx` and `mlflow.pytorch` write, and
-MLflow loads it with either. Whether the model is right is for the build to find out.
+file, so for the formats that hold no Python the YAML is written here, with the files, flavour and
+example that MLflow's own `save_model` of the framework writes. Whether the model is right is for
+the build to find out.
+
+What a model takes has to be known. An `.onnx` graph, a `.keras` network and a SavedModel say it
+themselves. TorchScript and boosters do not, so a signature or an input example has to come with
+them; a `.pt2` program needs one before it can be built.
 """
 
 from __future__ import annotations
@@ -14,10 +17,10 @@ import importlib.metadata
 import json
 import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import yaml
 
@@ -37,6 +40,7 @@ from .schemas import (
 
 _EXAMPLE: Final = "input_example.json"
 _SERVING_EXAMPLE: Final = "serving_input_example.json"
+_SAVED_MODEL: Final = "saved_model.pb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +67,18 @@ def pack(
     """Describe a model file or folder as an MLflow model folder; model files are not copied.
 
     Args:
-        path: An MLflow model folder, a `.pt2` file or an `.onnx` file.
+        path: An MLflow model folder, a SavedModel folder, or a file that ends as one of `_FILES`.
         scratch: An existing folder for the small files that are written.
-        framework: `pytorch` or `onnx` to insist on one.
+        framework: A flavour of MLflow's, such as `pytorch`, to insist on one.
         signature: What the model takes and returns, where the file does not say.
         input_example: A `.npy` or `.npz` file.
 
     Raises:
         ModelFileError: The path is not such a model.
     """
-    if path.is_dir():
+    if (path / _SAVED_MODEL).is_file():
+        packed = _saved_model(path, scratch, signature, input_example)
+    elif path.is_dir():
         packed = _folder(path)
         if signature is not None or input_example is not None:
             raise ModelFileError(
@@ -81,15 +87,10 @@ def pack(
             )
     elif not path.is_file():
         raise ModelFileError(f"There is no file or folder {path}.")
-    elif path.suffix == ".onnx":
-        packed = _onnx(path, scratch, signature, input_example)
-    elif path.suffix == ".pt2":
-        packed = _pt2(path, scratch, signature, input_example)
+    elif path.suffix in _FILES:
+        packed = _FILES[path.suffix](path, scratch, signature, input_example)
     else:
-        raise ModelFileError(
-            f"{path.name} is no model file that conch knows.",
-            hint="Give a .pt2 file, an .onnx file, or a folder that MLflow saved.",
-        )
+        raise ModelFileError(f"{path.name} is no model file that conch knows.", hint=_KNOWN)
     if framework is not None and framework not in packed.mlmodel["flavors"]:
         raise ModelFileError(
             f"{path} is no {framework!r} model; it offers {sorted(packed.mlmodel['flavors'])}."
@@ -102,7 +103,7 @@ def _folder(path: Path) -> Pack:
     if mlmodel is None:
         raise ModelFileError(
             f"{path} is no MLflow model folder: its {MLMODEL} file is absent or lists no flavours.",
-            hint="Save the model with mlflow.<flavour>.save_model, or give a .pt2 or .onnx file.",
+            hint=f"Save the model with mlflow.<flavour>.save_model. {_KNOWN}",
         )
     files: dict[str, Path] = {}
     for file in sorted(path.rglob("*")):
@@ -174,10 +175,127 @@ def _pt2(
     return _finished({"data/model.pt2": path}, scratch, "pytorch", flavor, "data", schema, arrays)
 
 
+def _torchscript(
+    path: Path, scratch: Path, signature: Signature | None, input_example: Path | None
+) -> Pack:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        names = []
+    if not any("/code/" in name for name in names):
+        raise ModelFileError(
+            f"{path.name} is no TorchScript archive; a pickle is code, which conch does not log.",
+            hint="Write it with torch.jit.script(model).save(path), or log the model with "
+            "mlflow.pytorch.log_model.",
+        )
+    schema, arrays = _stated(path, signature, input_example)
+    pickling = scratch / "pickle_module_info.txt"
+    pickling.write_text("mlflow.pytorch.pickle_module")  # what MLflow's loader asks for
+    files = {"data/model.pth": path, "data/pickle_module_info.txt": pickling}
+    flavor = {"model_data": "data", "pytorch_version": _installed("torch"), "code": None}
+    return _finished(files, scratch, "pytorch", flavor, "data", schema, arrays)
+
+
+def _keras(
+    path: Path, scratch: Path, signature: Signature | None, input_example: Path | None
+) -> Pack:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo("config.json")
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelFileError(
+            f"{path.name} is no archive of Keras 3.", hint="Write it with model.save(path)."
+        ) from error
+    module = scratch / "keras_module.txt"
+    module.write_text("keras")
+    files = {"data/model.keras": path, "data/keras_module.txt": module}
+    flavor = {
+        "data": "data",
+        "keras_backend": "tensorflow",
+        "keras_version": _installed("keras"),
+        "save_exported_model": False,
+    }
+    arrays = read_arrays(input_example)
+    schema = None if signature is None else signature_schema(signature)
+    return _finished(files, scratch, "keras", flavor, "data", schema, arrays)
+
+
+def _saved_model(
+    path: Path, scratch: Path, signature: Signature | None, input_example: Path | None
+) -> Pack:
+    files: dict[str, Path] = {}
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if file.is_symlink():
+            raise ModelFileError(f"{path} holds the link {name}.", hint="Use plain files only.")
+        if file.is_file():
+            files[f"tf2model/{name}"] = file
+    flavor = {"saved_model_dir": "tf2model", "model_type": "tf2-module", "code": None}
+    arrays = read_arrays(input_example)
+    schema = None if signature is None else signature_schema(signature)
+    return _finished(files, scratch, "tensorflow", flavor, "tf2model", schema, arrays)
+
+
+def _xgboost(
+    path: Path, scratch: Path, signature: Signature | None, input_example: Path | None
+) -> Pack:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start.startswith(b"{") or (path.suffix == ".json" and b"learner" not in start):
+        raise ModelFileError(
+            f"{path.name} is no file of XGBoost's.", hint="Write it with booster.save_model(path)."
+        )
+    schema, arrays = _stated(path, signature, input_example)
+    name = f"model{path.suffix}"
+    flavor = {
+        "data": name,
+        "model_class": "xgboost.core.Booster",
+        "model_format": path.suffix.removeprefix("."),
+        "xgb_version": _installed("xgboost-cpu"),
+        "code": None,
+    }
+    return _finished({name: path}, scratch, "xgboost", flavor, name, schema, arrays)
+
+
+def _lightgbm(
+    path: Path, scratch: Path, signature: Signature | None, input_example: Path | None
+) -> Pack:
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start.startswith(b"tree"):
+        raise ModelFileError(
+            f"{path.name} is no text of LightGBM's.", hint="Write it with booster.save_model(path)."
+        )
+    schema, arrays = _stated(path, signature, input_example)
+    flavor = {
+        "data": "model.lgb",
+        "model_class": "lightgbm.basic.Booster",
+        "lgb_version": _installed("lightgbm"),
+        "code": None,
+    }
+    return _finished({"model.lgb": path}, scratch, "lightgbm", flavor, "model.lgb", schema, arrays)
+
+
+def _stated(
+    path: Path, signature: Signature | None, input_example: Path | None
+) -> tuple[Schema, Arrays | None]:
+    """Return what a caller says of a file that does not say it itself."""
+    arrays = read_arrays(input_example)
+    if signature is not None:
+        return signature_schema(signature), arrays
+    if arrays is None:
+        raise ModelFileError(
+            f"{path.name} does not say what it takes.",
+            hint="Give a signature or an input example with it.",
+        )
+    return example_schema(arrays), arrays
+
+
 def _finished(
     files: dict[str, Path],
     scratch: Path,
-    flavor_name: Literal["onnx", "pytorch"],
+    flavor_name: str,
     flavor: Mapping[str, Any],
     data: str,
     schema: Schema | None,
@@ -213,6 +331,24 @@ def _finished(
             "type": "ndarray",
         }
     return Pack(files=files, mlmodel=mlmodel)
+
+
+_Packer = Callable[[Path, Path, Signature | None, Path | None], Pack]
+
+_FILES: Final[Mapping[str, _Packer]] = {
+    ".onnx": _onnx,
+    ".pt2": _pt2,
+    ".pt": _torchscript,
+    ".keras": _keras,
+    ".ubj": _xgboost,
+    ".json": _xgboost,
+    ".lgb": _lightgbm,
+    ".txt": _lightgbm,
+}
+_KNOWN: Final = (
+    f"conch knows files that end in {', '.join(_FILES)}, SavedModel folders, and folders that "
+    "MLflow saved."
+)
 
 
 def _external_files(model: Any) -> set[str]:

@@ -110,6 +110,19 @@ class FetchedModel:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a registry knows of the run that made a version.
+
+    Attributes:
+        params: The run's parameters.
+        datasets: The data that the run says it read, as `{"name", "digest", "context"}`.
+    """
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    datasets: tuple[dict[str, str], ...] = ()
+
+
 class Registry(Protocol):
     """A model registry, as much of it as conch needs. Every call blocks and may be repeated.
 
@@ -125,6 +138,14 @@ class Registry(Protocol):
 
         Raises:
             VersionNotFoundError: There is none.
+        """
+        ...
+
+    def origin(self, name: str, number: int) -> RunFacts:
+        """Return what is known of the run that made a version; empty where there was none.
+
+        Raises:
+            VersionNotFoundError: There is no such version.
         """
         ...
 
@@ -173,8 +194,8 @@ class Registry(Protocol):
 
         Args:
             name: The registered model; made where it does not exist.
-            path: An MLflow model folder, a `.pt2` file or an `.onnx` file.
-            framework: `pytorch` or `onnx`, to insist on one; None to go by the file.
+            path: An MLflow model folder, a SavedModel folder, or a file of a kind in `packing`.
+            framework: A flavour such as `pytorch`, to insist on it; None to go by the file.
             tags: Tags of the version.
             description: Markdown, shown by the registry.
             signature: What the model takes and returns; None to read it from the file where the

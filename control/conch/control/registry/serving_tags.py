@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Any, Final
 
-from conch.core import InvalidValueError, ServingSpec
+from conch.core import InvalidValueError, ModelFormat, Precision, ServingSpec
 
 from .errors import ServingTagError
 
 OPTION_PREFIX: Final = "triton."
-_INTEGER = re.compile(r"[0-9]{1,9}")
+_INTEGER = re.compile(r"[0-9]{1,10}")
 
 
 def spec_from_tags(tags: Mapping[str, str]) -> ServingSpec:
@@ -24,6 +25,8 @@ def spec_from_tags(tags: Mapping[str, str]) -> ServingSpec:
     8
     >>> spec_from_tags({"triton.preferred_batch_sizes": "4, 8"}).preferred_batch_sizes
     (4, 8)
+    >>> str(spec_from_tags({"triton.format": "openvino", "triton.precision": "int8"}).pin)
+    'openvino:int8'
     """
     given = {key: value for key, value in sorted(tags.items()) if key.startswith(OPTION_PREFIX)}
     options = {key.removeprefix(OPTION_PREFIX): _read(key, value) for key, value in given.items()}
@@ -50,7 +53,7 @@ def _read(key: str, text: str) -> object:
     read, allowed = option
     try:
         return read(text)
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         raise ServingTagError(
             f"The tag {key!r} has the value {text!r}.",
             hint=f"Allowed is {allowed}.",
@@ -78,6 +81,14 @@ def _integers(low: int, high: int) -> Callable[[str], tuple[int, ...]]:
     return read
 
 
+def _one_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+    return lambda text: kind(text.strip().lower())
+
+
+def _switch(text: str) -> bool:
+    return {"true": True, "false": False}[text.strip().lower()]
+
+
 _Option = tuple[Callable[[str], Any], str]
 _OPTIONS: Final[Mapping[str, _Option]] = {
     "triton.max_batch_size": (_integer(0, 4096), "an integer in 0..4096"),
@@ -87,5 +98,14 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
         _integers(1, 4096),
         "integers in 1..max_batch_size, separated by commas",
     ),
+    "triton.queue_timeout_us": (
+        _integer(0, 3_600_000_000),
+        "an integer in 0..3600000000 (microseconds); 0 for no limit",
+    ),
+    "triton.priority_levels": (_integer(0, 32), "an integer in 0..32; 0 for none"),
+    "triton.response_cache": (_switch, "true or false"),
+    "triton.format": (_one_of(ModelFormat), f"one of {', '.join(ModelFormat)}"),
+    "triton.precision": (_one_of(Precision), f"one of {', '.join(Precision)}"),
+    "triton.lossy": (_switch, "true or false"),
     "triton.queue_size": (_integer(0, 1_000_000), "an integer in 0..1000000; 0 for no limit"),
 }

@@ -58,7 +58,9 @@ class ReleaseStatus(StrEnum):
     """Where the release of one version is."""
 
     PREPARING = "preparing"
+    SHADOWING = "shadowing"
     RUNNING = "running"
+    BAKING = "baking"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled-back"
     FAILED = "failed"
@@ -66,7 +68,11 @@ class ReleaseStatus(StrEnum):
     @property
     def open(self) -> bool:
         """Whether the release still holds its model."""
-        return self in (ReleaseStatus.PREPARING, ReleaseStatus.RUNNING)
+        return self not in (
+            ReleaseStatus.PROMOTED,
+            ReleaseStatus.ROLLED_BACK,
+            ReleaseStatus.FAILED,
+        )
 
 
 class JobStatus(StrEnum):
@@ -121,6 +127,7 @@ class Version:
         wanted: Whether policy took it up.
         reason: Why it was refused, as `ConchError.as_dict()`.
         reported: The tags that conch last wrote back.
+        pin: The form that a person asked for, `FORMAT[:PRECISION]`; empty: as its tags say.
     """
 
     id: str
@@ -143,6 +150,7 @@ class Version:
     reason: Json | None = None
     semantic_version: str | None = None
     reported: Json = field(default_factory=dict)
+    pin: str = ""
     revision: int = 1
 
 
@@ -229,6 +237,12 @@ class Release:
         bake_s: How long the build that lost stays loaded, in seconds.
         note: The word of the person who started it.
         reason: Why it ended, as a sentence or an error.
+        plan: How it decides by itself (`conch.control.plans.Plan.as_dict`); None: by hand.
+        plan_digest: SHA-256 of the plan; empty by hand.
+        stage: The number of the period of constant weights that is in force, from 0.
+        paused: Whether a person stopped it from going on by itself.
+        approved: The gates that a person opened.
+        hold: Why it does not go on by itself, with `code`, `message` and `since`; None: it does.
     """
 
     id: str
@@ -242,8 +256,71 @@ class Release:
     created_by: str
     note: str = ""
     reason: Json | None = None
+    plan: Json | None = None
+    plan_digest: str = ""
+    stage: int = 0
+    paused: bool = False
+    approved: tuple[str, ...] = ()
+    hold: Json | None = None
     created_at: datetime
     finished_at: datetime | None = None
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A period of a release in which the weights did not change.
+
+    Attributes:
+        number: Counts from 0 within the release.
+        step: Index of the plan's step; 0 by hand.
+        weight: The candidate's share in basis points.
+        control_weight: The share of the arm that it is compared with; None: everything else.
+        created_at: When it began.
+    """
+
+    id: str
+    release_id: str
+    number: int
+    step: int
+    weight: int
+    control_weight: int | None = None
+    created_at: datetime
+    ended_at: datetime | None = None
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedDecision:
+    """One look at a release, or one word of a person, and what followed.
+
+    Attributes:
+        number: Counts from 0 within the release.
+        status: The release's status when it was taken.
+        action: What followed, such as `advance`.
+        code: Why, for machines.
+        message: Why, in sentences.
+        weight: The candidate's share afterwards, in basis points.
+        actor: Who decided; empty: the engine.
+        plan_digest: The plan's digest; empty by hand.
+        record: What it was decided on (`conch.ab.DecisionRecord` as JSON); None where a person
+            decided, or nothing had been observed.
+        shadow: How the answers to copies of requests compared; None without shadow traffic.
+    """
+
+    id: str
+    release_id: str
+    number: int
+    status: ReleaseStatus
+    action: str
+    code: str
+    message: str
+    weight: int
+    actor: str = ""
+    plan_digest: str = ""
+    record: Json | None = None
+    shadow: Json | None = None
+    created_at: datetime
     revision: int = 1
 
 

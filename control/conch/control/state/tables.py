@@ -148,6 +148,7 @@ versions = Table(
     _json("reason", nullable=True),
     Column("semantic_version", String(32)),
     _json("reported"),
+    Column("pin", String(64), nullable=False, server_default=""),
     _revision(),
     UniqueConstraint("name", "version"),
 )
@@ -221,9 +222,50 @@ releases = Table(
     Column("created_by", String(256), nullable=False),
     Column("note", String(2048), nullable=False),
     _json("reason", nullable=True),
+    _json("plan", nullable=True),
+    Column("plan_digest", String(64), nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("approved", Words, nullable=False),
+    _json("hold", nullable=True),
     _moment("created_at"),
     _moment("finished_at", nullable=True),
     _revision(),
+)
+
+stages = Table(
+    "stages",
+    metadata,
+    _id(),
+    _ref("release_id", "releases"),
+    Column("number", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("control_weight", Integer),
+    _moment("created_at"),
+    _moment("ended_at", nullable=True),
+    _revision(),
+    UniqueConstraint("release_id", "number"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _id(),
+    _ref("release_id", "releases"),
+    Column("number", Integer, nullable=False),
+    Column("status", Choice(ReleaseStatus), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("message", String(4096), nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("plan_digest", String(64), nullable=False),
+    _json("record", nullable=True),
+    _json("shadow", nullable=True),
+    _moment("created_at"),
+    _revision(),
+    UniqueConstraint("release_id", "number"),
 )
 
 jobs = Table(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import JSON, Connection, Table, and_, func, select
+from sqlalchemy import JSON, Connection, Select, Table, and_, func, select
 
 from conch.core import ConflictError, NotFoundError
 
@@ -20,8 +20,10 @@ from .records import (
     Lease,
     Model,
     ReceivedDelivery,
+    RecordedDecision,
     Release,
     Serving,
+    Stage,
     Version,
 )
 
@@ -79,17 +81,28 @@ class Rows(Generic[R]):
         self, *, newest_first: bool = False, limit: int | None = None, **where: Any
     ) -> list[R]:
         """Return the records whose columns equal the given values (a list means any of them)."""
+        if _nothing(where):
+            return []
         table = self._table
         moment = table.c["created_at"]
         query = select(table).order_by(moment.desc() if newest_first else moment, table.c["id"])
-        for column, value in where.items():
-            if isinstance(value, list | tuple | set | frozenset):
-                query = query.where(table.c[column].in_(list(value)))
-            else:
-                query = query.where(table.c[column] == value)
+        query = self._filtered(query, where)
         if limit is not None:
             query = query.limit(limit)
-        return [self._record(**row._mapping) for row in self._connection.execute(query)]
+        return self._records(query)
+
+    def newest(self, *columns: str, **where: Any) -> list[R]:
+        """Return, of the rows that `find` would, the newest of each set that agrees in columns."""
+        if _nothing(where):
+            return []
+        table = self._table
+        order = (table.c["created_at"].desc(), table.c["id"].desc())
+        place = func.row_number().over(
+            partition_by=[table.c[column] for column in columns], order_by=order
+        )
+        ranked = self._filtered(select(table.c["id"], place.label("place")), where).subquery()
+        first = select(ranked.c["id"]).where(ranked.c["place"] == 1)
+        return self._records(select(table).where(table.c["id"].in_(first)))
 
     def count(self) -> int:
         """Return how many rows there are."""
@@ -135,12 +148,28 @@ class Rows(Generic[R]):
         old = self._table.c["created_at"] < than
         return int(self._connection.execute(self._table.delete().where(old)).rowcount)
 
+    def _filtered(self, query: Select[Any], where: Mapping[str, Any]) -> Select[Any]:
+        for column, value in where.items():
+            if isinstance(value, list | tuple | set | frozenset):
+                query = query.where(self._table.c[column].in_(list(value)))
+            else:
+                query = query.where(self._table.c[column] == value)
+        return query
+
+    def _records(self, query: Select[Any]) -> list[R]:
+        return [self._record(**row._mapping) for row in self._connection.execute(query)]
+
     def _row(self, record: R) -> dict[str, Any]:
         names: Sequence[str] = [field.name for field in fields(record)]  # type: ignore[arg-type]
         row = {name: getattr(record, name) for name in names}
         for name in self._json:
             row[name] = None if row[name] is None else dict(row[name])
         return row
+
+
+def _nothing(where: Mapping[str, Any]) -> bool:
+    """Whether no row can be meant: a column is to be any of no values."""
+    return any(value == [] for value in where.values())
 
 
 class Transaction:
@@ -154,6 +183,8 @@ class Transaction:
         self.deployments = Rows(connection, tables.deployments, Deployment)
         self.servings = Rows(connection, tables.servings, Serving)
         self.releases = Rows(connection, tables.releases, Release)
+        self.stages = Rows(connection, tables.stages, Stage)
+        self.decisions = Rows(connection, tables.decisions, RecordedDecision)
         self.jobs = Rows(connection, tables.jobs, Job)
         self.leases = Rows(connection, tables.leases, Lease)
         self.deliveries = Rows(connection, tables.deliveries, ReceivedDelivery)

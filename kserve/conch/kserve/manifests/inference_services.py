@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..profiles import Networking, Profile
+from conch.core import TOTAL_WEIGHT
+
+from ..profiles import Networking, Profile, Traffic
 from ..versions import MODE_ANNOTATION
 from ..workloads import Protocol, Slot, Workload
 from .autoscaling import scaling_annotations, scaling_fields
@@ -24,16 +26,25 @@ from .objects import (
 from .serving_runtimes import MODEL_FORMAT, runtime_name
 
 _DRAIN_GRACE_S = 45
+_TAGS = "serving.kserve.io/enable-tag-routing"
 _CLUSTER_LOCAL = {"networking.kserve.io/visibility": "cluster-local"}
 
 
 def inference_service(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
-    """Return the InferenceService that serves a slot."""
+    """Return the InferenceService that serves a slot, or all of them.
+
+    KServe copies an InferenceService's own labels and annotations to every pod, and new pods come
+    of any change. Where it holds several slots, nothing there may name one of them: promotion would
+    restart both. The predictors carry what belongs to a slot.
+    """
     annotations = {
         MODE_ANNOTATION: profile.mode.annotation(profile.version),
-        f"{PREFIX}/builds": builds_of(slot),
+        **({} if profile.one_service else {f"{PREFIX}/builds": builds_of(slot)}),
         **scaling_annotations(profile),
     }
+    if profile.knative:
+        annotations[_TAGS] = "true"  # each revision has an address, so that it can be asked alone
+    labels = dict(_CLUSTER_LOCAL) if _routed_by_conch(profile) else {}
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -41,17 +52,45 @@ def inference_service(profile: Profile, workload: Workload, slot: Slot) -> Manif
             profile,
             workload,
             service_name(profile, workload, slot),
-            slot=slot,
+            slot=None if profile.one_service else slot,
             # Only conch's own route is public where there are slots to divide between.
-            labels=_CLUSTER_LOCAL if _routed_by_conch(profile) else None,
+            labels=labels,
             annotations=annotations,
         ),
-        "spec": {"predictor": _predictor(profile, workload, slot)},
+        "spec": _spec(profile, workload, slot),
+    }
+
+
+def _spec(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
+    spec: Manifest = {"predictor": _predictor(profile, workload, slot)}
+    if profile.strategy is Traffic.CANARY:
+        spec["predictor"] = {"name": slot.slot, **spec["predictor"]}
+        others = [each for each in workload.slots if each.slot != slot.slot]
+        if others:
+            spec["canary"] = [_canary(profile, workload, each) for each in others]
+    return spec
+
+
+def _canary(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
+    """Return an entry of `spec.canary`; what it leaves out is taken from `spec.predictor`.
+
+    KServe gives a canary a fixed number of servers and refuses scaling fields in it.
+    """
+    percent = (workload.weight(slot) or 0) * 100 // TOTAL_WEIGHT
+    return {
+        "trafficPercent": percent,
+        "predictor": {
+            "name": slot.slot,
+            "annotations": {f"{PREFIX}/builds": builds_of(slot)},
+            "labels": _pod_labels(workload, slot),
+            "minReplicas": workload.scaling.least,
+            "model": _model(profile, workload, slot),
+        },
     }
 
 
 def _routed_by_conch(profile: Profile) -> bool:
-    return profile.networking is Networking.GATEWAY_API
+    return profile.networking is Networking.GATEWAY_API and not profile.one_service
 
 
 def _predictor(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
@@ -59,11 +98,11 @@ def _predictor(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
         "serviceAccountName": workload.name,
         "automountServiceAccountToken": False,
         "annotations": {f"{PREFIX}/builds": builds_of(slot)},
-        "labels": {"app.kubernetes.io/part-of": workload.name, f"{PREFIX}/slot": slot.slot},
+        "labels": _pod_labels(workload, slot),
         **scaling_fields(profile, workload, slot),
     }
     percent = candidate(workload)[1]
-    if profile.knative and percent is not None:
+    if profile.strategy is Traffic.PERCENT and percent is not None:
         predictor["canaryTrafficPercent"] = percent
     predictor.update(_placement(profile, workload, service_name(profile, workload, slot)))
     if not profile.knative:
@@ -73,7 +112,16 @@ def _predictor(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
         }
-    predictor["model"] = {
+    predictor["model"] = _model(profile, workload, slot)
+    return predictor
+
+
+def _pod_labels(workload: Workload, slot: Slot) -> dict[str, str]:
+    return {"app.kubernetes.io/part-of": workload.name, f"{PREFIX}/slot": slot.slot}
+
+
+def _model(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
+    return {
         "modelFormat": {"name": MODEL_FORMAT, "version": "2"},
         "name": "",
         "runtime": runtime_name(profile, workload),
@@ -81,7 +129,6 @@ def _predictor(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
         "storageUri": slot.storage_uri,
         "resources": _resources(profile, workload),
     }
-    return predictor
 
 
 def _protocol(profile: Profile, workload: Workload) -> str:

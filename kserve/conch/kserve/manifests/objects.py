@@ -67,11 +67,8 @@ def shared_metadata(
 
 
 def service_name(profile: Profile, workload: Workload, slot: Slot) -> str:
-    """Return the name of a slot's InferenceService.
-
-    Knative mode has one for all slots, since there a slot is a revision.
-    """
-    return workload.name if profile.knative else f"{workload.name}-{slot.slot}"
+    """Return the name of a slot's InferenceService; one may hold all slots, see `Traffic`."""
+    return workload.name if profile.one_service else f"{workload.name}-{slot.slot}"
 
 
 def predictor_name(service: str) -> str:
@@ -80,18 +77,31 @@ def predictor_name(service: str) -> str:
 
 
 def rendered_slots(profile: Profile, workload: Workload) -> tuple[Slot, ...]:
-    """Return the slots that have an InferenceService: all, or Knative's candidate alone."""
-    return (candidate(workload)[0],) if profile.knative else workload.slots
+    """Return the slots that have an InferenceService: all, or the one in `spec.predictor`."""
+    if profile.knative:
+        return (candidate(workload)[0],)
+    return (stable(workload),) if profile.one_service else workload.slots
+
+
+def stable(workload: Workload) -> Slot:
+    """Return the slot that `spec.predictor` holds beside `spec.canary`."""
+    by_name = {slot.slot: slot for slot in workload.slots}
+    if workload.primary is not None:
+        return by_name[workload.primary]
+    return max(workload.slots, key=lambda slot: workload.weight(slot) or 0)
 
 
 def candidate(workload: Workload) -> tuple[Slot, int | None]:
     """Return the slot whose models Knative's next revision holds, and its percentage.
 
     With one slot there is nothing to divide and the percentage is None. With two, the candidate is
-    the first arm of the split, or the slot that no split names, at 0 %.
+    the primary slot, else the first arm of the split, else the slot that no split names, at 0 %.
     """
     if len(workload.slots) == 1:
         return workload.slots[0], None
+    if workload.primary is not None:
+        chosen = next(slot for slot in workload.slots if slot.slot == workload.primary)
+        return chosen, (workload.weight(chosen) or 0) * 100 // TOTAL_WEIGHT
     arms = workload.splits[0].arms if workload.splits else ()
     by_name = {slot.slot: slot for slot in workload.slots}
     if len(arms) == 2:

@@ -66,7 +66,7 @@ def manifests(profile: Profile, workload: Workload) -> dict[str, Manifest]:
             found[f"monitor-{slot.slot}.yaml"] = monitor(profile, workload, slot)
     if profile.monitoring is not None:
         found["prometheus-rule.yaml"] = prometheus_rule(profile, workload, slots)
-    if profile.networking is Networking.GATEWAY_API:
+    if profile.networking is Networking.GATEWAY_API and not profile.one_service:
         found["http-route.yaml"] = http_route(profile, workload)
     if any(slot.scheme == "conch" for slot in slots):
         found["storage-container.yaml"] = storage_container(profile)

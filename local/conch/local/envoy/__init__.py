@@ -1,11 +1,13 @@
 """Envoy's configuration as pure functions of values, and questions to a running Envoy."""
 
 from .admin import EnvoyAdmin
-from .clusters import Endpoint, cluster_name, clusters, endpoints
+from .clusters import CAPTURE_SOCKET, Endpoint, cluster_name, clusters, endpoints, on_trial
 from .listeners import bootstrap, listeners
-from .routes import route_configuration
+from .routes import SHADOW_HEADER, route_configuration, shadow_configuration
 
 __all__ = [
+    "CAPTURE_SOCKET",
+    "SHADOW_HEADER",
     "Endpoint",
     "EnvoyAdmin",
     "bootstrap",
@@ -13,5 +15,7 @@ __all__ = [
     "clusters",
     "endpoints",
     "listeners",
+    "on_trial",
     "route_configuration",
+    "shadow_configuration",
 ]

@@ -37,12 +37,14 @@ class EnvoyAdmin:
         return self._ask("POST", path)
 
     def live(self) -> bool:
-        """Tell whether Envoy has its configuration and listens.
+        """Tell whether Envoy has its configuration and listens for callers.
 
-        Envoy calls itself live even where its port belonged to another program.
+        Envoy calls itself live even where its port belonged to another program, and then has the
+        listener for mirrored requests alone.
         """
         try:
-            return self.get("/ready").strip() == "LIVE" and self.get("/listeners").strip() != ""
+            listening = f"\n{self.get('/listeners')}"
+            return self.get("/ready").strip() == "LIVE" and "\ninference::" in listening
         except GatewayUnavailableError:
             return False
 
@@ -72,8 +74,9 @@ class EnvoyAdmin:
         found: dict[str, set[int]] = {}
         for line in self.get("/clusters").splitlines():
             words = line.split("::")
-            if len(words) == 4 and words[2:] == ["health_flags", "healthy"]:
-                found.setdefault(words[0], set()).add(int(words[1].rpartition(":")[2]))
+            port = words[1].rpartition(":")[2] if len(words) == 4 else ""
+            if words[2:] == ["health_flags", "healthy"] and port.isdecimal():  # else a socket
+                found.setdefault(words[0], set()).add(int(port))
         return found
 
     def _ask(self, method: str, path: str) -> str:

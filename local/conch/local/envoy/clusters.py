@@ -17,26 +17,59 @@ from ..settings import LocalSettings
 
 PROTOCOLS: Final = ("http", "grpc")
 CONTROL: Final = "control"
+CAPTURE: Final = "capture"
+SHADOW: Final = "shadow"
+CAPTURE_SOCKET: Final = "capture.sock"
+SHADOW_SOCKET: Final = "shadow.sock"
+"""Relative to Envoy's working directory, as its admin socket is."""
+
 _ANY: Final = "any"
+_CAPTURED_AT_ONCE: Final = 512
+_MIRRORED_AT_ONCE: Final = 256
 _CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A model server in service: loopback ports."""
+    """A model server in service.
+
+    Attributes:
+        host: Its address, numeric.
+        on_trial: Whether it is one of those of its slot that versions on trial are asked at.
+    """
 
     http_port: int
     grpc_port: int
+    on_trial: bool = False
+    host: str = "127.0.0.1"
 
 
-def cluster_name(slot: str, protocol: str) -> str:
+def cluster_name(slot: str, protocol: str, *, trial: bool = False) -> str:
     """Return the cluster of a slot's servers; without dots, which metric names break at.
+
+    Args:
+        slot: The slot.
+        protocol: One of `PROTOCOLS`.
+        trial: Whether it is that of the servers for versions on trial.
 
     >>> cluster_name("a", "grpc")
     'slot-a--grpc'
     """
-    return f"slot-{slot}--{protocol}"
+    return f"slot-{slot}--trial--{protocol}" if trial else f"slot-{slot}--{protocol}"
+
+
+def on_trial(replica: int, replicas: int) -> bool:
+    """Tell whether a slot's server is one of those that versions on trial are asked at.
+
+    Half of them, so that a version over which servers crash leaves the other half to its
+    neighbours; with half of the traffic it has as many servers as it needs. A slot of one has
+    no half to spare.
+
+    >>> [[on_trial(replica, n) for replica in range(n)].count(True) for n in (1, 2, 3, 4)]
+    [0, 1, 1, 2]
+    """
+    return replicas > 1 and replica < replicas // 2
 
 
 def any_slot(protocol: str) -> str:
@@ -51,8 +84,14 @@ def clusters(settings: LocalSettings) -> dict[str, Any]:
         for protocol in PROTOCOLS
         for name in (
             *(cluster_name(slot, protocol) for slot in sorted(settings.slots)),
+            *(cluster_name(slot, protocol, trial=True) for slot in sorted(settings.slots)),
             any_slot(protocol),
         )
+    ]
+    found.append(_socket(CAPTURE, CAPTURE_SOCKET, "grpc", most_requests=_CAPTURED_AT_ONCE))
+    found += [
+        _socket(f"{SHADOW}--{protocol}", SHADOW_SOCKET, protocol, most_requests=_MIRRORED_AT_ONCE)
+        for protocol in PROTOCOLS
     ]
     if settings.control_address is not None:
         found.append(_control(settings.control_address))
@@ -65,8 +104,12 @@ def endpoints(in_service: Mapping[SlotName, Sequence[Endpoint]]) -> dict[str, di
     documents = {}
     for protocol in PROTOCOLS:
         for slot, servers in in_service.items():
-            name = cluster_name(slot, protocol)
-            documents[name] = _assignment(name, protocol, servers)
+            tried = [one for one in servers if one.on_trial]
+            for name, members in (
+                (cluster_name(slot, protocol), servers),
+                (cluster_name(slot, protocol, trial=True), tried),
+            ):
+                documents[name] = _assignment(name, protocol, members)
         name = any_slot(protocol)
         documents[name] = _assignment(name, protocol, everyone)
     return documents
@@ -141,6 +184,36 @@ def _servers(name: str, protocol: str, settings: LocalSettings) -> dict[str, Any
     }
 
 
+def _socket(name: str, path: str, protocol: str, *, most_requests: int) -> dict[str, Any]:
+    """Return the cluster of one Unix socket; what is more than it takes at once is dropped."""
+    options: dict[str, Any] = {"http_protocol_options": {}}
+    if protocol == "grpc":
+        options = {"http2_protocol_options": {"max_concurrent_streams": 1024}}
+    limits = {
+        "max_connections": most_requests,
+        "max_pending_requests": most_requests,
+        "max_requests": most_requests,
+    }
+    endpoint = {"address": {"pipe": {"path": path}}}
+    return {
+        "@type": _CLUSTER,
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "0.5s",
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+                "explicit_http_config": options,
+            }
+        },
+        "circuit_breakers": {"thresholds": [limits]},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+        },
+    }
+
+
 def _control(address: str) -> dict[str, Any]:
     host, _, port = address.rpartition(":")
     endpoint = {"address": {"socket_address": {"address": host, "port_value": int(port)}}}
@@ -161,7 +234,7 @@ def _assignment(name: str, protocol: str, servers: Sequence[Endpoint]) -> dict[s
     for server in servers:
         port = server.http_port if protocol == "http" else server.grpc_port
         endpoint: dict[str, Any] = {
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+            "address": {"socket_address": {"address": server.host, "port_value": port}}
         }
         if protocol == "grpc":
             endpoint["health_check_config"] = {"port_value": server.http_port}

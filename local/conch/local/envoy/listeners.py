@@ -10,8 +10,17 @@ from importlib.resources import files
 from typing import Any, Final
 
 from ..settings import LocalSettings
-from .clusters import watched
-from .routes import BUILD_HEADER, MODEL_HEADER, RDS_NAME, SLOT_HEADER, VERSION_HEADER
+from .clusters import CAPTURE, SHADOW_SOCKET, watched
+from .routes import (
+    BUILD_HEADER,
+    CAPTURE_FILTER,
+    METADATA,
+    MODEL_HEADER,
+    RDS_NAME,
+    SHADOW_RDS_NAME,
+    SLOT_HEADER,
+    VERSION_HEADER,
+)
 
 STAT_PREFIX: Final = "inference"
 ADMIN_SOCKET: Final = "admin.sock"
@@ -70,6 +79,8 @@ def listeners(settings: LocalSettings, *, port: int, access_log: str) -> dict[st
         "codec_type": "AUTO",
         # A request id is then always ours, so that no caller can make two requests collide.
         "use_remote_address": True,
+        # What is reported later of a request that named no unit refers to it by this id.
+        "always_set_request_id_in_response": True,
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
@@ -98,7 +109,85 @@ def listeners(settings: LocalSettings, *, port: int, access_log: str) -> dict[st
             }
         ],
     }
-    return {"version_info": "1", "resources": [listener]}
+    return {"version_info": "1", "resources": [listener, _shadow_listener(settings)]}
+
+
+def _shadow_listener(settings: LocalSettings) -> dict[str, Any]:
+    """Return where mirrored requests arrive: what answers them is captured, and goes nowhere.
+
+    Envoy throws the answers to mirrored requests away, so the copies pass through it once more.
+    The listener is a private socket and trusts what the other one has already looked at: request
+    id, unit, and for gRPC the model.
+    """
+    manager = {
+        "@type": f"type.googleapis.com/{_HCM}",
+        "stat_prefix": "shadow",
+        "codec_type": "AUTO",
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        "common_http_protocol_options": {"headers_with_underscores_action": "ALLOW"},
+        "rds": {
+            "route_config_name": SHADOW_RDS_NAME,
+            "config_source": watched("shadow-routes.json"),
+        },
+        "http_filters": [_capture(), _router()],
+    }
+    return {
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": "shadow",
+        "address": {"pipe": {"path": SHADOW_SOCKET, "mode": 0o600}},
+        "per_connection_buffer_limit_bytes": settings.max_request_bytes,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _capture() -> dict[str, Any]:
+    """Return the filter that copies a request and its answer to the capture process.
+
+    The routing table turns it off, and each route that is captured on again. (A filter that is
+    disabled here would be left out by the route that a request has at first, which for gRPC is not
+    yet that of its model.) In observability mode Envoy waits for nothing: where the
+    process is away, slow or full, requests go on and their copies are lost.
+    """
+    kind = f"{_HTTP}.ext_proc.v3.ExternalProcessor"
+    return {
+        "name": CAPTURE_FILTER,
+        "typed_config": {
+            "@type": kind,
+            "grpc_service": {"envoy_grpc": {"cluster_name": CAPTURE}, "timeout": "1s"},
+            "observability_mode": True,
+            "failure_mode_allow": True,
+            "deferred_close_timeout": "1s",
+            "processing_mode": {
+                "request_header_mode": "SEND",
+                "response_header_mode": "SEND",
+                "request_body_mode": "STREAMED",
+                "response_body_mode": "STREAMED",
+                "response_trailer_mode": "SEND",
+            },
+            "forward_rules": {
+                "disallowed_headers": {
+                    "patterns": [{"exact": "authorization"}, {"exact": "cookie"}]
+                }
+            },
+        },
+    }
+
+
+def _router() -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": f"{_HTTP}.router.v3.Router"},
+    }
 
 
 def _filters(settings: LocalSettings) -> list[dict[str, Any]]:
@@ -136,10 +225,8 @@ def _filters(settings: LocalSettings) -> list[dict[str, Any]]:
                 "default_source_code": {"inline_string": script},
             },
         },
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": f"{_HTTP}.router.v3.Router"},
-        },
+        _capture(),
+        _router(),
     ]
 
 
@@ -158,7 +245,9 @@ def _access_log(path: str) -> dict[str, Any]:
         "cluster": "%UPSTREAM_CLUSTER%",
         "unit": "%DYNAMIC_METADATA(conch:unit)%",
         "unit_given": "%DYNAMIC_METADATA(conch:unit_given)%",
+        "assignment": f"%METADATA(ROUTE:{METADATA})%",
         "latency_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+        "duration_ms": "%DURATION%",
         "upstream_us": "%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%",
         "status": "%RESPONSE_CODE%",
         "grpc_status": "%GRPC_STATUS_NUMBER%",

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from conch.core import UNIT_HEADER, Arm, TrafficSplit
+from conch.core import TOTAL_WEIGHT, UNIT_HEADER, Arm, TrafficSplit
 
 from ..settings import LocalSettings
-from .clusters import CONTROL, any_slot, cluster_name
+from .clusters import CONTROL, SHADOW, any_slot, cluster_name
 
 RDS_NAME: Final = "inference"
 GRPC: Final = "/inference.GRPCInferenceService/"
@@ -23,6 +23,13 @@ MODEL_HEADER: Final = "x-conch-model"
 VERSION_HEADER: Final = "x-conch-version"
 SLOT_HEADER: Final = "x-conch-slot"
 BUILD_HEADER: Final = "x-conch-build"
+SHADOW_RDS_NAME: Final = "shadow"
+SHADOW_HEADER: Final = "x-conch-shadow"
+"""Names the release that a mirrored request's answer is for; on no answer that a caller gets."""
+
+CAPTURE_FILTER: Final = "envoy.filters.http.ext_proc"
+METADATA: Final = "conch"
+"""Namespace of a route's metadata."""
 
 _CLOSED_HTTP: Final = (
     "/v2/repository",
@@ -72,7 +79,10 @@ def route_configuration(splits: Sequence[TrafficSplit], settings: LocalSettings)
             {
                 "name": "inference",
                 "domains": ["*"],
-                "retry_policy": _retry_policy(settings),
+                "retry_policy": _retry_policy(),
+                "typed_per_filter_config": {
+                    CAPTURE_FILTER: {"@type": f"type.googleapis.com/{_PER_ROUTE}", "disabled": True}
+                },
                 "routes": routes,
             }
         ],
@@ -82,17 +92,16 @@ def route_configuration(splits: Sequence[TrafficSplit], settings: LocalSettings)
     return {"version_info": version, "resources": [configuration]}
 
 
-def _retry_policy(settings: LocalSettings) -> dict[str, Any]:
-    """Return when a request is sent again, and to whom.
+def _retry_policy() -> dict[str, Any]:
+    """Return when any request is sent again, and to whom.
 
-    A refused connection and a refused stream never ran anything. A reset may have, so it is an
-    option. Once only: a request over which servers crash must not take the whole slot with it.
-    Never on 503: Triton answers it when its queue is full, and more requests do not help.
+    A refused connection and a refused stream never ran anything, nor did a reset before the
+    request was out. Once only, and never on 503: Triton answers it when its queue is full, and more
+    requests do not help.
     """
     previous = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-    reset = "reset" if settings.retry_resets else "reset-before-request"
     return {
-        "retry_on": f"connect-failure,refused-stream,{reset}",
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": 1,
         "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.1s"},
         "retry_host_predicate": [
@@ -132,7 +141,7 @@ def _model_routes(split: TrafficSplit, settings: LocalSettings) -> list[dict[str
     routes.append(
         _answer({"path_separated_prefix": versions}, 404, _problem(404, _NO_VERSION, absent))
     )
-    routes.append(_weighted({"path_separated_prefix": http}, split, settings, "http"))
+    routes += _divided({"path_separated_prefix": http}, split, settings, "http")
     paths: list[dict[str, Any]] = [{"path": STREAM}] if settings.streaming else []
     for path in [*paths, {"prefix": GRPC}]:
         for arm in split.arms:
@@ -142,7 +151,7 @@ def _model_routes(split: TrafficSplit, settings: LocalSettings) -> list[dict[str
         match = {**path, "headers": [*named, any_version]}
         words = f"{_NO_VERSION}: {absent}"
         routes.append(_unbuffered(_answer(match, 404, words, grpc_status=_NOT_FOUND)))
-        routes.append(_weighted({**path, "headers": named}, split, settings, "grpc"))
+        routes += _divided({**path, "headers": named}, split, settings, "grpc")
     return routes
 
 
@@ -154,11 +163,15 @@ def _rest(settings: LocalSettings) -> list[dict[str, Any]]:
     """Return what concerns no served model: server questions, the friendly API, refusals."""
     http, grpc = any_slot("http"), any_slot("grpc")
     routes = [
-        {"match": {"path": path}, "route": {"cluster": http, "timeout": "5s"}}
+        {"match": {"path": path}, "route": {"cluster": http, "timeout": "5s"}, **_resets(settings)}
         for path in ("/v2", "/v2/health/live", "/v2/health/ready")
     ]
     routes += [
-        {"match": {"path": GRPC + method}, "route": {"cluster": grpc, "timeout": "5s"}}
+        {
+            "match": {"path": GRPC + method},
+            "route": {"cluster": grpc, "timeout": "5s"},
+            **_resets(settings),
+        }
         for method in _OPEN_GRPC
     ]
     health = {"match": {"path": "/grpc.health.v1.Health/Check"}, "route": {"cluster": grpc}}
@@ -180,14 +193,78 @@ def _rest(settings: LocalSettings) -> list[dict[str, Any]]:
     return routes
 
 
+def shadow_configuration(splits: Sequence[TrafficSplit], settings: LocalSettings) -> dict[str, Any]:
+    """Return the discovery response for mirrored requests: each model's go to its mirror's slot."""
+    routes = []
+    for split in sorted(splits, key=lambda item: item.model):
+        mirror = split.mirror
+        arm = next((a for a in split.arms if mirror and a.slot == mirror.slot), None)
+        if mirror is None or arm is None:
+            continue
+        matches: dict[str, dict[str, Any]] = {
+            "http": {"path_separated_prefix": f"/v2/models/{split.model}"},
+            "grpc": {"prefix": GRPC, "headers": [_exact(MODEL_HEADER, split.model)]},
+        }
+        for protocol, match in matches.items():
+            where = {"cluster": _cluster_of(arm, settings, protocol)}
+            route = _forward(match, where, split, settings)
+            named = [*_identity(split, arm), _header(SHADOW_HEADER, mirror.release)]
+            routes.append({**route, **_CAPTURING, "response_headers_to_add": named})
+    configuration = {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": SHADOW_RDS_NAME,
+        "validate_clusters": True,
+        "virtual_hosts": [{"name": "shadow", "domains": ["*"], "routes": routes}],
+    }
+    text = json.dumps(configuration, sort_keys=True)
+    version = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {"version_info": version, "resources": [configuration]}
+
+
+_PER_ROUTE: Final = "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
+_CAPTURING: Final[dict[str, Any]] = {
+    "typed_per_filter_config": {
+        CAPTURE_FILTER: {
+            "@type": f"type.googleapis.com/{_PER_ROUTE}",
+            "overrides": {},
+        }
+    }
+}
+
+
+def _divided(
+    match: dict[str, Any], split: TrafficSplit, settings: LocalSettings, protocol: str
+) -> list[dict[str, Any]]:
+    """Return a model's divided route; twice where a share of its requests is copied.
+
+    The share is a coin for each request. Both copies divide alike, so who gets which version does
+    not depend on it.
+    """
+    plain = _weighted(match, split, settings, protocol)
+    share = split.mirror.share if split.mirror is not None else split.captured
+    if not share or match.get("path") == STREAM:
+        return [plain]
+    # The first key is what an operator can turn at the admin interface, without a new table.
+    coin = {
+        "default_value": {"numerator": share, "denominator": "TEN_THOUSAND"},
+        "runtime_key": f"conch.copied.{split.model}",
+    }
+    action = dict(plain["route"])
+    if split.mirror is not None:
+        action["request_mirror_policies"] = [{"cluster": f"{SHADOW}--{protocol}"}]
+    copied = {**plain, **_CAPTURING, "route": action}
+    return [{**copied, "match": {**plain["match"], "runtime_fraction": coin}}, plain]
+
+
 def _weighted(
     match: dict[str, Any], split: TrafficSplit, settings: LocalSettings, protocol: str
 ) -> dict[str, Any]:
     clusters = [
         {
-            "name": cluster_name(arm.slot, protocol),
+            "name": _cluster_of(arm, settings, protocol),
             "weight": arm.weight,
             "response_headers_to_add": _identity(split, arm),
+            **_sent_again(arm, settings),
         }
         for arm in split.arms
     ]
@@ -200,7 +277,28 @@ def _weighted(
         "weighted_clusters": {"clusters": clusters, "use_hash_policy": True},
         "hash_policy": [sticky],
     }
-    return _forward(match, action, split, settings)
+    return {**_forward(match, action, split, settings), **_assignment(split)}
+
+
+def _assignment(split: TrafficSplit) -> dict[str, Any]:
+    """Return what the access log says of a request that a release divided.
+
+    It is part of the route, hence of the one decision that chose the arm: a request is counted in
+    the stage that it was assigned in, however late its line is written. Requests that pin a
+    version were assigned by nobody and carry nothing.
+    """
+    if not split.release:
+        return {}
+    assignment = {
+        "release": split.release,
+        "stage": split.stage,
+        "model": split.model,
+        "arms": {
+            arm.slot: {"weight": arm.weight, "ordinal": arm.ordinal, "build": arm.build_id}
+            for arm in split.arms
+        },
+    }
+    return {"metadata": {"filter_metadata": {METADATA: assignment}}}
 
 
 def _pinned(
@@ -210,8 +308,35 @@ def _pinned(
     settings: LocalSettings,
     protocol: str,
 ) -> dict[str, Any]:
-    route = _forward(match, {"cluster": cluster_name(arm.slot, protocol)}, split, settings)
-    return {**route, "response_headers_to_add": _identity(split, arm)}
+    route = _forward(match, {"cluster": _cluster_of(arm, settings, protocol)}, split, settings)
+    named = {"response_headers_to_add": _identity(split, arm)}
+    return {**route, **named, **_sent_again(arm, settings)}
+
+
+def _cluster_of(arm: Arm, settings: LocalSettings, protocol: str) -> str:
+    """Return which servers of its slot an arm is served by."""
+    replicas = settings.slots.get(arm.slot, 1)
+    trial = not arm.baked and arm.weight <= TOTAL_WEIGHT // 2 and replicas > 1
+    return cluster_name(arm.slot, protocol, trial=trial)
+
+
+def _sent_again(arm: Arm, settings: LocalSettings) -> dict[str, Any]:
+    """Return what makes a request whose server vanished be sent again, for an arm that may.
+
+    An arm cannot have a retry policy of its own. Envoy adds what this header says to the route's,
+    and takes it off again: it is never believed from a client, and no server sees it.
+    """
+    return _resets(settings) if arm.baked else {}
+
+
+def _resets(settings: LocalSettings) -> dict[str, Any]:
+    if not settings.retry_resets:
+        return {}
+    added = {
+        "header": {"key": "x-envoy-retry-on", "value": "reset"},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+    return {"request_headers_to_add": [added]}
 
 
 def _forward(
@@ -246,13 +371,14 @@ def _identity(split: TrafficSplit, arm: Arm) -> list[dict[str, Any]]:
         BUILD_HEADER: arm.build_id,
         VERSION_HEADER: str(arm.ordinal),
     }
-    return [
-        {
-            "header": {"key": key, "value": value.replace("%", "%%")},
-            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-        }
-        for key, value in named.items()
-    ]
+    return [_header(key, value) for key, value in named.items()]
+
+
+def _header(key: str, value: str) -> dict[str, Any]:
+    return {
+        "header": {"key": key, "value": value.replace("%", "%%")},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
 
 
 def _exact(header: str, value: str) -> dict[str, Any]:

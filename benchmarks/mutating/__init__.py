@@ -1,0 +1,1 @@
+"""Random changes to converted graphs, and who would have noticed them."""
