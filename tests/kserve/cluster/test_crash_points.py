@@ -152,8 +152,8 @@ def test_a_kill_after_any_write_ends_the_same(
                 pool.submit(Story(it, f"m{last}", connection).play, last) for last in range(writes)
             ]
             counts = [each.result() for each in played]
-        # A write that came between two looks is not made again, so that near the end a story may
-        # be over before its kill.
+        # A slow machine makes a write or two twice, here or there: where the first story did, the
+        # last ones are over before their kill.
         assert counts[:SURE] == list(range(1, SURE + 1))
         assert all(count <= last + 1 for last, count in enumerate(counts))
     assert objects(apiserver, namespace).keys() == {"keeper"}
