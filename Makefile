@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONCH := $(BIN)/conch
 SOURCES := control model_repo_builder triton_configs kserve ab learner dashboards core events local tests benchmarks
 
-.PHONY: demo test check format lint types imports tests runtime apiserver clean help
+.PHONY: demo test check format lint types imports tests runtime engines apiserver clean help
 
 help: ## List what can be made.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,7 +14,7 @@ help: ## List what can be made.
 demo: $(VENV)/.demo runtime ## Set up, then: register, convert, verify, serve, release, roll back.
 	$(CONCH) demo $(DEMO)
 
-test: $(VENV)/.dev runtime ## Set up, then run all tests.
+test: $(VENV)/.dev runtime engines ## Set up, then run all tests.
 	$(BIN)/python -P -m pytest $(PYTEST)
 
 check: $(VENV)/.dev lint types imports test ## Everything that CI checks.
@@ -38,6 +38,9 @@ apiserver: ## Build the API server that the KServe tests use (once, minutes, Deb
 
 runtime: $(VENV)/.demo ## Install the serving environment: Triton and Envoy.
 	$(CONCH) runtime install
+
+engines: $(VENV)/.dev ## Install a serving environment with PyTorch too, which one test wants.
+	CONCH_SERVING__ENGINES='["torch"]' $(CONCH) runtime install
 
 clean: ## Remove the environment and every cache in this folder.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

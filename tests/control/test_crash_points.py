@@ -48,7 +48,14 @@ from conch.control.state import (
 )
 from conch.control.sweeping import Sweeper
 from conch.core import BuildRef, ModelName, SlotName, TrafficSplit, TritonName
-from conch.model_repo_builder import BuildRequest, Limits, Manifest, build, read_manifest
+from conch.model_repo_builder import (
+    BuildRequest,
+    Limits,
+    Manifest,
+    RuntimeCaps,
+    build,
+    read_manifest,
+)
 
 NAME = ModelName("digits")
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -231,6 +238,7 @@ class Process:
                 workshop=CachedWorkshop(world.cache, effects),
                 builds=world.builds,
                 limits=Limits(),
+                caps=RuntimeCaps(),
                 refuse_weak_evidence=False,
                 now=self._now,
             ),

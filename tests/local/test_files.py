@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from conch.core import ConflictError, InvalidValueError, Ordinal, SlotName, TritonName
 from conch.local import (
+    ENGINES,
     DesiredFile,
     Home,
     LocalSettings,
@@ -35,6 +37,7 @@ from conch.local.observed import Observed, read_observed, write_observed
 from conch.local.ports import allocate, is_free
 
 A = SlotName("a")
+ROOT = Path(__file__).parents[2]
 RUNTIME = Runtime(root=Path("/runtime"), library_directory=Path("/lib"))
 LOAD = DesiredLoad(
     model=TritonName("m"), ordinal=Ordinal(3), build_id="m-b3", path=Path("/builds/m-b3")
@@ -169,6 +172,13 @@ def test_other_pins_are_another_runtime() -> None:
     assert RuntimeSpec().digest == RuntimeSpec().digest
     assert RuntimeSpec(requirements=("numpy==1.26.3",)).digest != RuntimeSpec().digest
     assert RuntimeSpec(python="3.12").digest != RuntimeSpec().digest
+    assert RuntimeSpec(engines=("torch",)).digest != RuntimeSpec().digest
+
+
+def test_models_are_served_by_the_pytorch_that_proves_them() -> None:
+    """The engine's pin is that of the extra `torch`."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert ENGINES["torch"] in extras["optional-dependencies"]["torch"]
 
 
 def test_altered_and_missing_files_of_a_runtime_are_found(tmp_path: Path) -> None:

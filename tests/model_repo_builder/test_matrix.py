@@ -7,7 +7,7 @@ itself answers here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,19 +18,19 @@ import numpy as np
 import pytest
 import torch
 from logged_code import ORDERS, Pricing, log_code
+from logged_loop import Halving, log_loop
 from logged_networks import conv, dense, log_network, rows_of
 from logged_tables import GAPS, MIXED, PEOPLE, RECIPES, TEXTS, log_table
-from platform_fixtures import A, LocalPlatform, local_platform, serving_runtime
+from platform_fixtures import A, LocalPlatform, running_platform
 
 from conch.core import Pin, Precision, ServingSpec, TritonName
-from conch.local import InferenceFailedError
-from conch.model_repo_builder import BuildRequest, Manifest, build, preflight
-
-__all__ = ["local_platform", "serving_runtime"]
+from conch.local import InferenceFailedError, RuntimeSpec, install
+from conch.model_repo_builder import BuildRequest, Manifest, RuntimeCaps, build, preflight
 
 pytestmark = pytest.mark.real
 
 Requests = Callable[..., BuildRequest]
+TORCH = ("torch",)
 PLAIN = ("onnx",)
 EXACT = ("onnx", "openvino", "openvino:fp16")
 CALIBRATED = (*EXACT, "openvino:int8")
@@ -124,6 +124,13 @@ def _torch(request: pytest.FixtureRequest, module: torch.nn.Module, *shape: int)
     return Subject(source=source, rows=(rows,), answers=answers)
 
 
+def _loop(path: Path) -> Subject:
+    """A PyTorch module that has to be scripted, answered by itself."""
+    rows = 4 * np.random.default_rng(9).standard_normal((12, 4)).astype(np.float32)
+    answers = (Halving()(torch.from_numpy(rows)).numpy(),)
+    return Subject(source=log_loop(path), rows=(rows,), answers=answers, trusted=True)
+
+
 def _table(path: Path, recipe: str, *rows: np.ndarray) -> Subject:
     """A model of a table, answered by the estimator that was logged."""
     source, estimator = log_table(path, RECIPES[recipe])
@@ -164,6 +171,7 @@ SUBJECTS: dict[str, tuple[Make, Sequence[str]]] = {
     "torch-cnn": (lambda r, p: _torch(r, convolutions(), 3, 12, 12), CALIBRATED),
     "torch-encoder": (lambda r, p: _torch(r, Encoder(), 7, 8), CALIBRATED),
     "torch-lstm": (lambda r, p: _torch(r, Lstm(), 6, 5), CALIBRATED),
+    "torch-loop": (lambda r, p: _loop(p), ("torchscript",)),
     "keras-dense": (lambda r, p: _keras(p, dense()), CALIBRATED),
     "keras-conv": (lambda r, p: _keras(p, conv()), CALIBRATED),
     "logistic": (lambda r, p: _table(p, "logistic", PEOPLE.to_numpy()[:12]), PLAIN),
@@ -187,9 +195,8 @@ SUBJECTS: dict[str, tuple[Make, Sequence[str]]] = {
 }
 """What makes each, and the formats of it that the portable flavour serves.
 
-OpenVINO takes neither float64 nor text nor trees, INT8 wants 32 rows to calibrate with; FIL and
-TorchScript are served by native backends and proven without a server, see `test_fil_builds` and
-`test_torchscript_builds`.
+OpenVINO takes neither float64 nor text nor trees, INT8 wants 32 rows to calibrate with; FIL is
+served by its native backend and proven without a server, see `test_fil_builds`.
 """
 
 
@@ -209,6 +216,14 @@ def subject_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Subjec
     return subject
 
 
+@pytest.fixture(scope="module")
+def scripting_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Servers whose Python backend has PyTorch too."""
+    runtime = install(spec=RuntimeSpec(engines=TORCH))
+    with running_platform(tmp_path_factory.mktemp("platform"), runtime) as platform:
+        yield platform
+
+
 @pytest.mark.parametrize(("name", "form"), CASES, ids=[f"{n}-{f}" for n, f in CASES])
 def test_a_live_server_answers_as_the_registered_model(
     name: str,
@@ -216,7 +231,7 @@ def test_a_live_server_answers_as_the_registered_model(
     subject_of: Callable[..., Subject],
     request: pytest.FixtureRequest,
     request_for: Requests,
-    local_platform: LocalPlatform,
+    scripting_platform: LocalPlatform,
 ) -> None:
     """The golden rows, the framework's own answers, rows alone, and no row at all."""
     subject, pin = subject_of(name, request), Pin.parse(form)
@@ -224,12 +239,13 @@ def test_a_live_server_answers_as_the_registered_model(
     manifest = build(
         replace(
             request_for(subject.source, trust_pickles=subject.trusted),
+            caps=RuntimeCaps().with_engines(TORCH),
             model=TritonName(f"matrix-{name}"),
             spec=ServingSpec(max_batch_size=16, format=pin.format, precision=pin.precision),
         )
     )
     assert manifest.flavours["portable"] == f"{pin.format}:{precision}"
-    ask = _load(local_platform, manifest)
+    ask = _load(scripting_platform, manifest)
     try:
         assert preflight(manifest.path, ask).rows >= 6
         inputs = dict(
@@ -244,7 +260,7 @@ def test_a_live_server_answers_as_the_registered_model(
             assert [len(rows) for rows in nothing.values()] == [0] * len(together)
         assert preflight(manifest.path, ask).rows >= 6
     finally:
-        local_platform.target.unload(manifest.model, A)
+        scripting_platform.target.unload(manifest.model, A)
 
 
 def _load(platform: LocalPlatform, manifest: Manifest) -> Callable[..., dict[str, np.ndarray]]:

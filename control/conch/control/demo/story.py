@@ -75,7 +75,10 @@ class _Story:
 
     def tell(self) -> None:
         with self.step("serving runtime installed (Triton and Envoy)"):
-            local.install(progress=lambda line: self._say(f"           {line}"))
+            local.install(
+                spec=platform.runtime_spec(self._settings),
+                progress=lambda line: self._say(f"           {line}"),
+            )
         with self.step("platform up: MLflow, control plane, 2 Triton servers, Envoy"):
             platform.up(self._settings, on_progress=lambda line: self._say(f"           {line}"))
         with self.step("two versions trained on scikit-learn's digits"):

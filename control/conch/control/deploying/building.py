@@ -25,6 +25,7 @@ from conch.model_repo_builder import (
     Limits,
     Manifest,
     PickledModelError,
+    RuntimeCaps,
     WorkerCrashedError,
     check_digest,
     disk_full,
@@ -80,6 +81,7 @@ class BuildJob:
     Attributes:
         builds: The folder that published builds go to, as `<model>/<ordinal>`.
         limits: What one build may take.
+        caps: What the serving runtime reads.
         refuse_weak_evidence: Whether a report that proves little refuses the version.
         trust: Whose models may run code of their own.
         references: Data sets that versions are verified with.
@@ -90,6 +92,7 @@ class BuildJob:
     workshop: Workshop
     builds: Path
     limits: Limits
+    caps: RuntimeCaps
     refuse_weak_evidence: bool
     now: Callable[[], datetime]
     trust: tuple[TrustRule, ...] = ()
@@ -214,6 +217,7 @@ class BuildJob:
             output=output,
             spec=spec,
             limits=self.limits,
+            caps=self.caps,
             refuse_weak_evidence=self.refuse_weak_evidence,
             trust_pickles=rule is not None,
             trusted_because="" if rule is None else said(rule, user=version.created_by),

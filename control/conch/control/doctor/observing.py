@@ -66,7 +66,7 @@ def observe(settings: Settings, *, runtime_root: Path | None = None) -> Facts:
         ports=_ports(settings, own_mlflow=own_mlflow),
         unconfined=isolation_gaps(),
         mlflow_missing=own_mlflow and not platform.mlflow_server_installed(),
-        runtime=_runtime(runtime_root),
+        runtime=_runtime(settings, runtime_root),
         mlflow=ask_mlflow(settings, deliver=fit) if reachable else None,
         database=_database(settings),
         platform=state,
@@ -100,8 +100,8 @@ def _ports(settings: Settings, *, own_mlflow: bool) -> tuple[PortFacts, ...]:
     return tuple(found)
 
 
-def _runtime(root: Path | None) -> RuntimeFacts | None:
-    runtime = local.find(root)
+def _runtime(settings: Settings, root: Path | None) -> RuntimeFacts | None:
+    runtime = local.find(root, spec=platform.runtime_spec(settings))
     if runtime is None:
         return None
     return RuntimeFacts(
@@ -110,7 +110,7 @@ def _runtime(root: Path | None) -> RuntimeFacts | None:
 
 
 def _servers(settings: Settings, root: Path | None) -> tuple[ServerFacts, ...]:
-    runtime = local.find(root)
+    runtime = local.find(root, spec=platform.runtime_spec(settings))
     if runtime is None:
         return ()
     try:
