@@ -6,14 +6,16 @@ of it, is compared with these answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .boundary_rows import boundary_rows
 from .edge_rows import beyond_cases, text_cases
 from .labelling import Labelled, labelled_rows
 from .output_reports import Answered
 from .pyfunc_models import PyfuncModel
+from .recorded_ranges import recorded_ranges
 from .references import reference_rows
 from .requests import BuildRequest
 from .rows import Case, RowPlan, batch_sizes, make_cases, row_bytes
@@ -45,15 +47,23 @@ class Questions:
     labelled: Labelled | None = None
 
 
-def ask(source: SourceModel, request: BuildRequest) -> Questions:
+def ask(
+    source: SourceModel, request: BuildRequest, *, metadata: Mapping[str, Any] | None = None
+) -> Questions:
     """Make the rows, and ask the source.
 
+    Args:
+        source: The registered model.
+        request: The build.
+        metadata: What was logged beside the model, see `recorded_ranges`; None for nothing.
+
     Raises:
+        RangesInvalidError: The ranges in it cannot be used.
         MissingInputExampleError: It takes text, and there is no example.
         UnverifiedError: It answers no row, or not the same twice.
     """
     batch = served_batch(source)
-    plan = _plan(source, batch, request)
+    plan = _plan(source, batch, request, metadata or {})
 
     def accepts(inputs: Arrays) -> bool:
         try:
@@ -126,7 +136,10 @@ def _table_cases(source: TabularModel, seed: int) -> tuple[tuple[Case, ...], tup
     return (cases, ()) if found is None else (cases + found.cases, (found.note,))
 
 
-def _plan(source: SourceModel, batch: str | None, request: BuildRequest) -> RowPlan:
+def _plan(
+    source: SourceModel, batch: str | None, request: BuildRequest, metadata: Mapping[str, Any]
+) -> RowPlan:
+    table = source.table if isinstance(source, (TabularModel, PyfuncModel)) else None
     allowed = source.axes[batch] if batch is not None else AxisRange(high=1)
     return RowPlan(
         ports=source.inputs,
@@ -135,6 +148,7 @@ def _plan(source: SourceModel, batch: str | None, request: BuildRequest) -> RowP
         batch_sizes=batch_sizes(request.spec.max_batch_size, allowed, row_bytes(source.inputs)),
         example=source.example,
         seed=request.seed,
+        ranges=recorded_ranges(metadata, source.inputs, () if table is None else table.columns),
     )
 
 

@@ -99,7 +99,7 @@ def build(
             source_digest = folder_digest(request.source)
             source = load_source(logged, loaders=loaders)
         with clock.stage("ask", "asking the registered model"):
-            asked = ask(source, request)
+            asked = ask(source, request, metadata=logged.metadata)
             question = Question(
                 source=source,
                 logged=logged,

@@ -49,6 +49,12 @@ class MissingInputExampleError(BuildError):
     code = "missing-input-example"
 
 
+class RangesInvalidError(BuildError):
+    """What was recorded of the ranges in training fits no input."""
+
+    code = "ranges-invalid"
+
+
 class SignatureMismatchError(BuildError):
     """What the converted model takes or returns is not what the registry says."""
 

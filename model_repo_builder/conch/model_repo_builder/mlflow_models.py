@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class MlflowModel:
         example: The input example by input name (empty name for a single unnamed array), as
             logged; None where there is none that can be read as arrays.
         mlflow_version: The MLflow that wrote it.
+        metadata: What whoever logged it wrote beside it.
         trusted: Whether the operator lets code that is stored in the model run.
     """
 
@@ -68,6 +69,7 @@ class MlflowModel:
     outputs: tuple[DeclaredTensor, ...] | None
     example: Mapping[str, np.ndarray] | None
     mlflow_version: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     trusted: bool = False
 
     def file(self, relative: str) -> Path:
@@ -111,6 +113,7 @@ def read_mlflow_model(path: Path, *, trusted: bool = False) -> MlflowModel:
             outputs=_declared(signature.get("outputs")),
             example=_example(path, value.get("saved_input_example_info")),
             mlflow_version=str(value.get("mlflow_version", "")),
+            metadata=dict(value.get("metadata") or {}),
             trusted=trusted,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
