@@ -34,12 +34,15 @@ from conch.control.deploying.loading import LoadJob
 from conch.control.deploying.reconciling import Reconciler
 from conch.control.deploying.releases import Releases
 from conch.control.evidence import EvidenceQuestion, ShadowSummary
+from conch.control.experiments import ArmAsked, ExperimentEngine, Experiments
 from conch.control.jobs import Handler, JobContext, queue, release_dead
+from conch.control.plans import PlanBook
 from conch.control.registry import TakeUpPolicy
 from conch.control.releasing import ReleaseEngine
 from conch.control.reporting import Reporter
 from conch.control.state import (
     Database,
+    ExperimentStatus,
     JobStatus,
     ReleaseStatus,
     ServingStatus,
@@ -71,6 +74,11 @@ SHADOWED = {
 }
 """Copies of requests, two steps, the promotion, and the end of a bake time of no length."""
 
+COMPARED = {
+    "goals": {"buys": {"source": "events:buys", "direction": "higher-is-better"}},
+    "step_minimum_s": 0,
+    "step_minimum_units": 0,
+}
 FLIPPED = {"plan": "hot", "bake_s": 600}
 BAD = 3
 """The version that turns out to be harmful."""
@@ -227,6 +235,12 @@ class Process:
         self._engine = ReleaseEngine(
             database=self._database, reconciler=self.reconciler, evidence=evidence, now=self._now
         )
+        self.experiments = Experiments(
+            database=self._database, reconciler=self.reconciler, now=self._now, plans=PlanBook()
+        )
+        self._experimenting = ExperimentEngine(
+            database=self._database, reconciler=self.reconciler, evidence=evidence, now=self._now
+        )
         self._sweeper = Sweeper(
             database=self._database, registry=world.registry, policy=TakeUpPolicy(), now=self._now
         )
@@ -257,6 +271,7 @@ class Process:
         while (found := releases_of(self)) != before:
             before = found
             self._engine.run()
+        self._experimenting.run()
         self.reconciler.run()
         self._reporter.run()
 
@@ -309,6 +324,7 @@ class Outside:
             builds = {b.id: b for b in tx.builds.find()}
             deployment = tx.deployments.find()[0]
             ordinal = {key: b.ordinal for key, b in builds.items()}
+            experiments = tx.experiments.find()
             found = {
                 "versions": [(v.version, v.status, v.semantic_version) for v in tx.versions.find()],
                 "builds": sorted((b.ordinal, b.status) for b in builds.values()),
@@ -321,6 +337,10 @@ class Outside:
                 "stages": sorted((s.number, s.step, s.weight) for s in tx.stages.find()),
                 "decisions": sorted(
                     (d.action, d.code) for d in tx.decisions.find() if d.action != "stay"
+                ),
+                "experiments": [(e.status, e.outcome and e.outcome["code"]) for e in experiments],
+                "findings": sorted(
+                    (f.action, f.code) for f in tx.findings.find() if f.action != "stay"
                 ),
                 "jobs": sorted((j.kind, j.status) for j in tx.jobs.find()),
             }
@@ -348,6 +368,12 @@ def releases_of(process: Process) -> list[tuple[ReleaseStatus, int]]:
 def newest_release(process: Process) -> tuple[ReleaseStatus, int] | None:
     """Return the status and weight of the newest release."""
     return next(iter(releases_of(process)), None)
+
+
+def experiments_of(process: Process) -> list[ExperimentStatus]:
+    """Return the status of every experiment, the oldest first."""
+    with process._database.look() as tx:
+        return [one.status for one in tx.experiments.find()]
 
 
 def verified(process: Process, number: int) -> bool:
@@ -399,11 +425,30 @@ def by_plan(world: Outside, process: Process) -> None:
         process.turn()
 
 
+def by_comparison(world: Outside, process: Process) -> None:
+    """Likewise, with two experiments: a person stops the one, and harm ends the other."""
+    process.turn()
+    assert serving(process)
+    for number in (2, BAD):
+        world.register(number)
+        process.turn()
+        assert verified(process, number)
+        if len(experiments_of(process)) < number - 1:
+            process.experiments.start(NAME, [ArmAsked(version=number)], plan=COMPARED, actor="me")
+        process.turn()
+        if number != BAD and experiments_of(process)[-1] is not ExperimentStatus.ENDED:
+            process.experiments.stop(NAME)
+        process.turn()
+
+
 Tell = Callable[[Outside, Process], None]
+STORIES: tuple[Tell, ...] = (by_hand, by_plan, by_comparison)
 Told = tuple[Tell, Path, dict[str, Any], list[str]]
 
 
-@pytest.fixture(scope="module", params=[by_hand, by_plan], ids=["by hand", "by plan"])
+@pytest.fixture(
+    scope="module", params=[by_hand, by_plan, by_comparison], ids=lambda tell: tell.__name__
+)
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
     """An uninterrupted story: how it is told, the builds it made, its end, its effects by name."""
     cache = tmp_path_factory.mktemp("cache")
@@ -425,6 +470,16 @@ def test_the_story_ends_well(story: Told) -> None:
         assert state["routes"] == {"digits": [("a", 1, 10_000), ("b", 2, 0)]}
         assert state["held"] == [("a", "digits", 1), ("b", "digits", 2)]
         assert set(effects) == common
+    elif tell is by_comparison:
+        assert state["live"] == 1
+        assert state["experiments"] == [
+            (ExperimentStatus.ENDED, "stopped"),
+            (ExperimentStatus.ENDED, "harm-proven"),
+        ]
+        assert state["routes"] == {"digits": [("a", 1, 10_000)]}
+        assert state["held"] == [("a", "digits", 1)]
+        assert ("begin", "preflight-passed") in state["findings"]
+        assert set(effects) == common | {"unload", "forget"}
     else:
         assert state["live"] == 2
         assert state["releases"] == [
@@ -440,7 +495,7 @@ def test_the_story_ends_well(story: Told) -> None:
 def test_every_crash_point_converges(story: Told, tmp_path: Path) -> None:
     """Killed at any effect and started again, the story has the same end."""
     tell, cache, expected, names = story
-    # Up to the second version's build both stories are the same.
+    # Up to the second version's build all stories are the same.
     begin = 0 if tell is by_hand else names.index("publish", names.index("publish") + 1)
     for number in count(begin):  # slow progress may add an effect, so until none is left to die at
         world = Outside(tmp_path / f"{number}", cache)

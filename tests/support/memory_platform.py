@@ -28,6 +28,7 @@ from conch.control.settings import (
     ApiSettings,
     MlflowSettings,
     ReleaseSettings,
+    ServingSettings,
     Settings,
     read_settings,
 )
@@ -137,7 +138,8 @@ def running_memory_platform(
     registry_folder = home / "registry"
     registry_folder.mkdir(exist_ok=True)
     listener = socket.create_server(("127.0.0.1", 0))
-    target, registry, workshop = MemoryTarget(), MemoryRegistry(registry_folder), Workshop()
+    slots = given["serving"].slots if "serving" in given else ServingSettings().slots
+    target, registry, workshop = MemoryTarget(slots), MemoryRegistry(registry_folder), Workshop()
     evidence = TabledEvidence()
     with ExitStack() as stack:
         entry = stack.enter_context(target.entry())

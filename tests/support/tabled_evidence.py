@@ -22,6 +22,7 @@ class TabledEvidence:
         units: Units of both arms in every stage.
         control: Share of the control's units with an event, by metric.
         candidate: Likewise of the candidate's.
+        arms: Likewise of those whose version directory has a row here, in the place of it.
         skew: The candidate's real share over its planned one.
         age_s: How old the data are.
         away: Why nothing can be told; empty: it can.
@@ -33,6 +34,7 @@ class TabledEvidence:
     units: int = 100_000
     control: Mapping[str, float] = field(default_factory=lambda: {"error-rate": 0.01})
     candidate: Mapping[str, float] = field(default_factory=lambda: {"error-rate": 0.01})
+    arms: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     skew: float = 1.0
     age_s: float = 0.0
     away: str = ""
@@ -63,6 +65,7 @@ class TabledEvidence:
         stage = question.stages[number]
         candidate = min(self.units, round(self.units * stage.share * self.skew))
         control = self.units - candidate
+        rates = self.arms.get(question.candidate.ordinal, self.candidate)
         return StageEvidence(
             step=stage.step,
             share=stage.share,
@@ -73,7 +76,7 @@ class TabledEvidence:
                 MetricEvidence(
                     metric=metric.name,
                     control=_counts(control, self.control.get(metric.name, 0.0)),
-                    candidate=_counts(candidate, self.candidate.get(metric.name, 0.0)),
+                    candidate=_counts(candidate, rates.get(metric.name, 0.0)),
                 )
                 for metric in question.plan.metrics
             ),

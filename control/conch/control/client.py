@@ -337,6 +337,97 @@ class Client:
         body = {"reason": reason}
         return self._object("POST", f"{_model(name)}/releases/current/rollback", json=body)
 
+    # --- experiments
+
+    def experiments(self, *, model: str | None = None, limit: int = 100) -> list[Json]:
+        """Return experiments, the newest first."""
+        return self._list("GET", "/v1/experiments", params=_given(model=model, limit=limit))
+
+    def experiment(self, experiment_id: str) -> Json:
+        """Return one experiment with its arms."""
+        return self._object("GET", f"/v1/experiments/{experiment_id}")
+
+    def start_experiment(
+        self,
+        name: str,
+        arms: Sequence[Mapping[str, Any]],
+        *,
+        title: str = "",
+        plan: Mapping[str, Any] | None = None,
+        changes: Mapping[str, Any] | None = None,
+        note: str = "",
+    ) -> Json:
+        """Compare arms with the live version.
+
+        Args:
+            name: The registered model.
+            arms: Objects with `version` or `build_id`, and `share` in percent or not at all.
+            title: What people call it.
+            plan: The body of a plan without steps.
+            changes: Single fields on top of it.
+            note: Why; kept with the experiment.
+        """
+        body = {"arms": arms, "name": title, "plan": plan, "set": changes, "note": note}
+        return self._object("POST", f"{_model(name)}/experiments", json=body)
+
+    def plan_experiment(
+        self,
+        name: str,
+        arms: Sequence[Mapping[str, Any]],
+        *,
+        plan: Mapping[str, Any] | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Json:
+        """Return the plan that `start_experiment` would give the experiment; changes nothing."""
+        body = {"arms": arms, "plan": plan, "set": changes}
+        return self._object("POST", f"{_model(name)}/experiments/plan", json=body)
+
+    def stop_experiment(self, name: str, *, reason: str = "") -> Json:
+        """End a model's open experiment."""
+        path = f"{_model(name)}/experiments/current/stop"
+        return self._object("POST", path, json={"reason": reason})
+
+    def findings(
+        self, experiment_id: str, *, records: bool = False, limit: int = 100
+    ) -> list[Json]:
+        """Return what was found in an experiment, the newest first."""
+        path = f"/v1/experiments/{experiment_id}/decisions"
+        return self._list("GET", path, params=_given(records=records, limit=limit))
+
+    def experiment_results(self, experiment_id: str) -> list[Json]:
+        """Return what the newest look shows of each arm."""
+        return self._list("GET", f"/v1/experiments/{experiment_id}/results")
+
+    def explain_experiment(self, experiment_id: str) -> Json:
+        """Return an experiment in sentences."""
+        return self._object("GET", f"/v1/experiments/{experiment_id}/explain")
+
+    def wait_experiment(
+        self,
+        experiment_id: str,
+        *,
+        status: str = "ended",
+        timeout_s: float = 86_400.0,
+        watch: Watch = lambda seen: None,
+    ) -> Json:
+        """Wait until an experiment is `running` with its routes in force, or `ended`; return it.
+
+        Raises:
+            ApiError: It ended before it ran.
+            WaitTimeoutError: Not in time.
+        """
+
+        def look() -> Json | None:
+            seen = self.experiment(experiment_id)
+            watch(seen)
+            if seen["status"] == "ended":
+                if status != "ended":
+                    raise ApiError.from_reason(seen["outcome"], otherwise="It ended.")
+                return seen
+            return seen if seen["status"] == status and self._divided(seen) else None
+
+        return _wait(look, f"Experiment {experiment_id} to be {status}", timeout_s)
+
     def shadow(self, release_id: str) -> Json:
         """Return how a release's candidate answered copies of requests."""
         return self._object("GET", f"/v1/releases/{quote(release_id, safe='')}/shadow")
@@ -522,6 +613,12 @@ class Client:
         return deployment is not None and any(
             arm["version"] == version for arm in deployment["arms"]
         )
+
+    def _divided(self, experiment: Json) -> bool:
+        """Whether the routes in force divide the traffic as an experiment says."""
+        deployment = self._known(lambda: self.deployment(experiment["model_name"])) or {}
+        routed = {arm["build_id"]: arm["weight"] for arm in deployment.get("arms", ())}
+        return all(routed.get(arm["build_id"]) == arm["weight"] for arm in experiment["arms"])
 
     def _version_if_known(self, name: str, version: int) -> Json | None:
         return self._known(lambda: self.version(name, version))

@@ -22,6 +22,7 @@ from .deploying.reconciling import Reconciler
 from .deploying.releases import Releases
 from .evidence import EvidenceSource
 from .evidence.gathering import LogEvidence
+from .experiments import ExperimentEngine, Experiments
 from .jobs import Kind, ThreadRunner, this_process
 from .leading import RENEW_S, Leadership, NotLeaderError
 from .plans import PlanBook
@@ -115,6 +116,7 @@ class ControlPlane:
         reconciler: Brings the target to what the database says.
         plans: Which plan a release gets.
         releases: What a person can do with traffic.
+        experiments: What a person can compare on traffic.
         leadership: Whether this process acts, or another one on the same database.
         inbox: Where webhooks arrive.
         subscription: How the webhook stands; None where somebody else sees to it.
@@ -171,6 +173,16 @@ class ControlPlane:
         )
         if evidence is None and recording is not None:
             evidence = LogEvidence(recording.follower)
+        self.experiments = Experiments(
+            database=database, reconciler=self.reconciler, now=now, plans=self.plans
+        )
+        self._experimenting = ExperimentEngine(
+            database=database,
+            reconciler=self.reconciler,
+            evidence=evidence,
+            now=now,
+            guard=guard,
+        )
         self._engine = ReleaseEngine(
             database=database,
             reconciler=self.reconciler,
@@ -344,6 +356,7 @@ class ControlPlane:
     def _decide(self) -> None:
         if self.leadership.held:
             self._engine.run()
+            self._experimenting.run()
 
     def _reconcile(self) -> None:
         if not self.leadership.held:

@@ -10,6 +10,8 @@ import pytest
 
 from conch.control.deploying.deciding import BUILD, LOAD, RETRY_AFTER_S, decide
 from conch.control.deploying.steps import (
+    DivideTraffic,
+    EndExperiment,
     EndRelease,
     FailServing,
     GoBack,
@@ -25,12 +27,15 @@ from conch.control.deploying.steps import (
     StartTraffic,
     Unload,
 )
-from conch.control.deploying.world import World, desired_split
+from conch.control.deploying.world import World, by_hand, desired_split
+from conch.control.plans import ByItself
 from conch.control.state import (
     Build,
     BuildStatus,
     Deployment,
     DeploymentStatus,
+    Experiment,
+    ExperimentStatus,
     Job,
     JobStatus,
     Model,
@@ -167,6 +172,26 @@ RELEASING = replace(
     release=RELEASE,
     servings=(*LIVE.servings, serving(2, B, ServingStatus.LOADING)),
     target=replace(TARGET, servers=(server(A, 1), server(B, 2))),
+)
+EXPERIMENT = Experiment(
+    id="e",
+    deployment_id="d",
+    name="b1 and b2",
+    status=ExperimentStatus.PREPARING,
+    control_build_id="b1",
+    shares={"b1": 8_000, "b2": 2_000},
+    salt="e",
+    plan={},
+    plan_digest="",
+    created_by="me",
+    created_at=NOW,
+)
+COMPARING = replace(
+    TWO,
+    experiment=EXPERIMENT,
+    servings=(*LIVE.servings, serving(2, B, ServingStatus.READY, retire_at=NOW)),
+    target=RELEASING.target,
+    policy=lambda model, candidate, live: ByItself(plan=None),
 )
 PROMOTED = replace(
     TWO,
@@ -422,6 +447,66 @@ def test_a_build_that_is_routed_is_not_unloaded() -> None:
         target=replace(RELEASING.target, routes={MODEL.triton_name: split}),
     )
     assert decide(retiring) == ()
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        pytest.param(COMPARING, [DivideTraffic], id="every arm is ready: begin"),
+        pytest.param(
+            replace(COMPARING, servings=(*LIVE.servings, serving(2, B, ServingStatus.LOADING))),
+            [RequestLoad],
+            id="an arm is not loaded: load",
+        ),
+        pytest.param(
+            replace(COMPARING, experiment=replace(EXPERIMENT, status=ExperimentStatus.RUNNING)),
+            [],
+            id="runs: nothing is retired, and nothing is released by itself",
+        ),
+        pytest.param(
+            replace(
+                COMPARING,
+                servings=(*LIVE.servings, serving(2, B, ServingStatus.FAILED, reason=FAILED)),
+            ),
+            [EndExperiment],
+            id="an arm cannot serve: end",
+        ),
+        pytest.param(replace(COMPARING, servings=LIVE.servings), [EndExperiment], id="arm gone"),
+        pytest.param(
+            replace(COMPARING, deployment=replace(DEPLOYMENT, live_build_id="b2")),
+            [EndExperiment],
+            id="another version is live: end",
+        ),
+        pytest.param(
+            replace(COMPARING, experiment=None, policy=by_hand), [Retire], id="ended: retire"
+        ),
+    ],
+)
+def test_an_experiment_holds_its_arms(world: World, expected: list[type]) -> None:
+    """What it compares stays loaded while it is open; without an arm it is over."""
+    assert [type(step) for step in decide(world)] == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (ExperimentStatus.PREPARING, ("", {"b1": 10_000, "b2": 0})),
+        (ExperimentStatus.RUNNING, ("e", {"b2": 2_000, "b1": 8_000})),
+    ],
+)
+def test_a_running_experiment_divides_the_traffic(
+    status: ExperimentStatus, expected: tuple[str, dict[str, int]]
+) -> None:
+    """Under its own name, treatments first; an arm that vanishes gives its share back."""
+    world = replace(COMPARING, experiment=replace(EXPERIMENT, status=status))
+    split = desired_split(world)
+    assert split is not None
+    weights = {arm.build_id: arm.weight for arm in split.arms}
+    assert (split.release, weights) == expected
+    assert list(weights) == list(expected[1])
+    gone = desired_split(replace(world, servings=LIVE.servings))
+    assert gone is not None
+    assert (gone.release, [arm.weight for arm in gone.arms]) == ("", [10_000])
 
 
 @pytest.mark.parametrize(

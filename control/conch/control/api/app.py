@@ -13,11 +13,12 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from ..plane import ControlPlane
 from ..predicting import Predictor
-from ..reading import Differing, Overview, Reading
+from ..reading import Differing, Overview, Reading, ReadingExperiments
 from . import (
     builds,
     deployments,
     events,
+    experiments,
     health,
     hooks,
     jobs,
@@ -70,7 +71,8 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
         dependencies=[Depends(require_administrator)],
         responses=documented(UnauthorizedError),
     )
-    for part in (models, builds, deployments, releases, jobs, platform, mlflow, events, shadows):
+    parts = (models, builds, deployments, releases, experiments, jobs, platform, mlflow, events)
+    for part in (*parts, shadows):
         closed.include_router(part.router)
     app.include_router(closed)
     handle_problems(app)
@@ -84,6 +86,7 @@ def _services(plane: ControlPlane, *, key: str, http: httpx.Client) -> Services:
     return Services(
         plane=plane,
         reading=reading,
+        experiments=ReadingExperiments(plane.database),
         differing=Differing(database=plane.database, registry=plane.registry),
         overview=Overview(
             reading=reading,

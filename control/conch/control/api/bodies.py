@@ -172,6 +172,75 @@ class StartReleaseBody(_Body):
     note: str = Field(default="", max_length=2000, description="Why; kept with the release.")
 
 
+class ArmBody(_Body):
+    """One arm of an experiment beside the live version: a version, or one build of it."""
+
+    version: int | None = Field(
+        default=None, ge=1, description="The registry's integer: its newest verified build."
+    )
+    build_id: str | None = Field(
+        default=None, description="Or a build, where a version was built in several forms."
+    )
+    share: Percent | None = Field(
+        default=None, description="Percent of the traffic; null for all: equal shares."
+    )
+
+
+class StartExperimentBody(_Body):
+    """Arms that are to be compared with the live version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "arms": [{"version": 2}, {"version": 3}],
+                "plan": {
+                    "goals": {
+                        "purchase": {
+                            "source": "events:purchase",
+                            "direction": "higher-is-better",
+                        }
+                    },
+                    "deadline_s": 1_209_600,
+                },
+                "note": "which recommender sells more",
+            }
+        }
+    )
+
+    arms: list[ArmBody] = Field(min_length=1, max_length=7)
+    name: str = Field(default="", max_length=200, description="What people call it.")
+    plan: dict[str, Any] | None = Field(
+        default=None,
+        description="The body of a plan without steps: guardrails, goals, error levels, times.",
+    )
+    set: dict[str, Any] | None = Field(
+        default=None, description="Single fields on top of the plan, nested as in its body."
+    )
+    note: str = Field(default="", max_length=2000, description="Why; kept with the experiment.")
+
+
+class ArmResults(_Body):
+    """What the newest look at an experiment shows of one arm against the control."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "version": 3,
+                "build_id": "b1f0a4be-30c7-4a0f-8b2e-7d1b5f3e9c02",
+                "action": "inconclusive",
+                "checks": [{"name": "sample-ratio", "passed": True}],
+                "results": [{"metric": "purchase", "estimate": 0.04, "verdict": "inconclusive"}],
+            }
+        }
+    )
+
+    version: int
+    build_id: str
+    action: str = Field(description="What `conch.ab.decide` makes of it.")
+    checks: list[dict[str, Any]]
+    results: list[dict[str, Any]]
+
+
 class WeightBody(_Body):
     """A new share of the traffic for the candidate."""
 

@@ -10,6 +10,7 @@ _VERSION_ID: Final = "6f0d1c0e-8d5b-4a57-9d4a-0b9f3c1b7a21"
 _BUILD_ID: Final = "b1f0a4be-30c7-4a0f-8b2e-7d1b5f3e9c02"
 _OLD_BUILD_ID: Final = "0a7e52d1-9a1f-4b4c-8f43-2f6f4c0d8e11"
 _RELEASE_ID: Final = "c2a9d3f4-5b6c-4d7e-8f90-a1b2c3d4e5f6"
+_EXPERIMENT_ID: Final = "06ed1738-9fa0-4b12-93d4-e5f607182930"
 _DEPLOYMENT_ID: Final = "d3bae405-6c7d-4e8f-90a1-b2c3d4e5f607"
 _MODEL_ID: Final = "e4cbf516-7d8e-4f90-a1b2-c3d4e5f60718"
 
@@ -273,6 +274,53 @@ DIFF: Final[dict[str, Any]] = {
     },
 }
 
+EXPERIMENT: Final[dict[str, Any]] = {
+    "id": _EXPERIMENT_ID,
+    "model_name": "digits",
+    "deployment_id": _DEPLOYMENT_ID,
+    "name": "which recommender sells more",
+    "status": "running",
+    "arms": [
+        {
+            "role": "control",
+            "version": 1,
+            "ordinal": 1,
+            "build_id": _OLD_BUILD_ID,
+            "weight": 50.0,
+            "slot": "a",
+            "serving": "ready",
+        },
+        {
+            "role": "treatment",
+            "version": 2,
+            "ordinal": 2,
+            "build_id": _BUILD_ID,
+            "weight": 50.0,
+            "slot": "b",
+            "serving": "ready",
+        },
+    ],
+    "plan_body": {"name": "experiment"},
+    "plan_digest": "4b" * 32,
+    "hold": None,
+    "outcome": None,
+    "created_by": "administrator",
+    "note": "",
+    "created_at": _AT,
+    "started_at": _AT,
+    "finished_at": None,
+}
+
+FINDING: Final[dict[str, Any]] = {
+    "number": 2,
+    "at": _AT,
+    "action": "stay",
+    "code": "comparing",
+    "message": "Version 2 of 'digits': purchase: not shown to be better yet.",
+    "actor": "",
+    "records": None,
+}
+
 ANSWERS: Final[dict[str, Any]] = {
     "job": JOB,
     "jobs": [JOB],
@@ -293,6 +341,10 @@ ANSWERS: Final[dict[str, Any]] = {
     "releases": [RELEASE],
     "release being prepared": {**RELEASE, "status": "preparing"},
     "decisions": [DECISION],
+    "experiment": EXPERIMENT,
+    "experiments": [EXPERIMENT],
+    "experiment being prepared": {**EXPERIMENT, "status": "preparing", "started_at": None},
+    "findings": [FINDING],
     "prediction": PREDICTION,
     "platform": PLATFORM,
     "mlflow": MLFLOW,

@@ -12,7 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from ..keys import same_key
 from ..plane import ControlPlane
 from ..predicting import Predictor
-from ..reading import Differing, Overview, Reading
+from ..reading import Differing, Overview, Reading, ReadingExperiments
 from .problems import UnauthorizedError
 
 ACTOR: Final = "administrator"
@@ -30,6 +30,7 @@ class Services:
 
     plane: ControlPlane
     reading: Reading
+    experiments: ReadingExperiments
     differing: Differing
     overview: Overview
     predictor: Predictor

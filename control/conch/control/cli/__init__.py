@@ -10,7 +10,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import builds, clusters, events, jobs, mlflow, models, planned, platform, releases, runtime
+from . import (
+    builds,
+    clusters,
+    events,
+    experiments,
+    jobs,
+    mlflow,
+    models,
+    planned,
+    platform,
+    releases,
+    runtime,
+)
 from .doctor import doctor
 from .exits import Exit, exit_of
 from .linting import lint
@@ -67,6 +79,7 @@ for name, group in {
     "models": models.app,
     "builds": builds.app,
     "release": releases.app,
+    "experiment": experiments.app,
     "jobs": jobs.app,
     "events": events.app,
     "mlflow": mlflow.app,

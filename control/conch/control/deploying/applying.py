@@ -22,6 +22,7 @@ from ..state import (
     VersionStatus,
     new_id,
 )
+from .comparing import begin_experiment, end_experiment
 from .deciding import BUILD, LOAD
 from .moving import (
     WAITING,
@@ -37,6 +38,8 @@ from .moving import (
 )
 from .steps import (
     AskApproval,
+    DivideTraffic,
+    EndExperiment,
     EndRelease,
     FailServing,
     GoBack,
@@ -103,6 +106,11 @@ def apply(tx: Transaction, world: World, step: RowStep) -> None:
             record(tx, release, action="hold", code=WAITING, message=message, now=now)
         case EndRelease(release=release, reason=error):
             _end(tx, world, release, error)
+        case DivideTraffic(experiment=experiment):
+            begin_experiment(tx, experiment, now=now)
+        case EndExperiment(experiment=experiment, reason=error):
+            end_experiment(tx, experiment, code=error.code, message=error.message, now=now)
+            log.error("%s %s", error, error.hint)
         case Quarantine(build=build, reason=error):
             _quarantine(tx, world, build, error.as_dict())
             log.error("%s", error)

@@ -20,6 +20,7 @@ from ..state import (
     Build,
     BuildStatus,
     DeploymentStatus,
+    ExperimentStatus,
     Job,
     JobStatus,
     Json,
@@ -32,6 +33,8 @@ from ..state import (
 from .moving import WAITING, plan_in, same_hold
 from .steps import (
     AskApproval,
+    DivideTraffic,
+    EndExperiment,
     EndRelease,
     FailServing,
     GoBack,
@@ -69,6 +72,12 @@ class QuarantinedError(ConchError):
     code = "version-quarantined"
 
 
+class ArmLostError(ConchError):
+    """An arm of an experiment cannot serve, so that nothing is left to compare."""
+
+    code = "arm-lost"
+
+
 def decide(world: World) -> tuple[Step, ...]:
     """Return the steps that bring one model nearer to what is wanted; empty when it is there."""
     return (
@@ -79,6 +88,7 @@ def decide(world: World) -> tuple[Step, ...]:
         *_loads(world),
         *_start(world),
         *_release(world),
+        *_experiment(world),
         *_retire(world),
         *_status(world),
         *_replicas(world),
@@ -200,7 +210,8 @@ def _lost(world: World, serving: Serving) -> bool:
 def _start(world: World) -> tuple[Step, ...]:
     """A newer verified build is released by itself where policy says so, and was never tried."""
     build, live = world.successor, world.live
-    if build is None or live is None or world.release is not None or world.target is None:
+    held = world.release is not None or world.experiment is not None
+    if build is None or live is None or held or world.target is None:
         return ()
     serving = world.serving_of(live.id)
     if serving is None or serving.status is not ServingStatus.READY:
@@ -237,10 +248,38 @@ def _cannot_serve(world: World, release: Release, serving: Serving | None) -> Co
     )
 
 
+def _experiment(world: World) -> tuple[Step, ...]:
+    """An experiment begins when every arm is ready, and ends when one cannot serve."""
+    experiment, live = world.experiment, world.live
+    if experiment is None or live is None:
+        return ()
+    if live.id != experiment.control_build_id:
+        gone = ArmLostError(
+            f"The live version of {world.model.name!r} is another one than at the beginning.",
+            hint="Start the experiment again beside the version that is live now.",
+        )
+        return (EndExperiment(experiment=experiment, reason=gone),)
+    servings = {build_id: world.serving_of(build_id) for build_id in experiment.shares}
+    for build_id, serving in servings.items():
+        if serving is None or serving.status in (ServingStatus.FAILED, ServingStatus.RETIRING):
+            why = serving.reason["message"] if serving and serving.reason else "it is in no slot."
+            lost = ArmLostError(
+                f"{world.called(build_id)} cannot serve: {why}",
+                hint="The live version answers everybody again.",
+            )
+            return (EndExperiment(experiment=experiment, reason=lost),)
+    ready = all(one and one.status is ServingStatus.READY for one in servings.values())
+    if ready and experiment.status is ExperimentStatus.PREPARING:
+        return (DivideTraffic(experiment=experiment),)
+    return ()
+
+
 def _retire(world: World) -> Iterator[Step]:
     needed = {world.deployment.live_build_id} if world.deployment else set()
     if world.release is not None:
         needed |= {world.release.candidate_build_id, world.release.baseline_build_id}
+    if world.experiment is not None:
+        needed |= set(world.experiment.shares)
     for serving in world.servings:
         if serving.status is ServingStatus.RETIRING:
             if not _routed(world, serving):

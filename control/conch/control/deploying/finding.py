@@ -8,6 +8,8 @@ from ..state import (
     Build,
     BuildStatus,
     Deployment,
+    Experiment,
+    ExperimentStatus,
     Release,
     ReleaseStatus,
     ServingStatus,
@@ -32,6 +34,12 @@ class ReleaseOpenError(ConflictError):
     """A model has one release at a time."""
 
     code = "release-open"
+
+
+class ExperimentOpenError(ConflictError):
+    """A model has one experiment at a time, and no release beside it."""
+
+    code = "experiment-open"
 
 
 class NoReleaseError(ConflictError):
@@ -96,6 +104,19 @@ def open_of(tx: Transaction, deployment: Deployment) -> Release | None:
     return tx.releases.first(
         deployment_id=deployment.id, status=[status for status in ReleaseStatus if status.open]
     )
+
+
+def experiment_of(tx: Transaction, deployment: Deployment) -> Experiment | None:
+    opened = [status for status in ExperimentStatus if status.open]
+    return tx.experiments.first(deployment_id=deployment.id, status=opened)
+
+
+def refuse_beside_experiment(tx: Transaction, name: ModelName, deployment: Deployment) -> None:
+    if (opened := experiment_of(tx, deployment)) is not None:
+        raise ExperimentOpenError(
+            f"{name!r} has an open experiment ({opened.id}).",
+            hint="Stop it first: `conch experiment stop`.",
+        )
 
 
 def opened_of(tx: Transaction, name: ModelName) -> Release:

@@ -29,6 +29,7 @@ from .finding import (
     opened_of,
     planned_of,
     promoted_of,
+    refuse_beside_experiment,
     running_of,
     verified_of,
 )
@@ -100,6 +101,7 @@ class Releases:
             NotFoundError: The model or version is unknown.
             NotVerifiedError: The version has no verified build.
             ReleaseOpenError: The model has an open release.
+            ExperimentOpenError: The model has an open experiment.
             RolledBackBeforeError: The version was rolled back before and `note` is empty.
             ConflictError: The version is live already, or the model serves nothing yet.
         """
@@ -119,6 +121,7 @@ class Releases:
                         )
                     self._finish(tx, deployment, opened, actor=actor)
                     deployment, live = live_of(tx, name)
+                refuse_beside_experiment(tx, name, deployment)
                 chosen = self._chosen(tx, name, build, live, plan, changes)
                 past = tx.releases.first(
                     deployment_id=deployment.id,

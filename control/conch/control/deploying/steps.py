@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from conch.core import ConchError, SlotName
 
 from ..plans import Plan
-from ..state import Build, DeploymentStatus, Json, Release, Serving, Version
+from ..state import Build, DeploymentStatus, Experiment, Json, Release, Serving, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,21 @@ class EndRelease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DivideTraffic:
+    """Let an experiment begin whose arms all passed their preflight."""
+
+    experiment: Experiment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndExperiment:
+    """End an experiment of which an arm cannot serve, or whose control is not live any more."""
+
+    experiment: Experiment
+    reason: ConchError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
     """Record that a build crashed its servers: neither it nor its version serves any more."""
 
@@ -142,6 +157,8 @@ RowStep = (
     | StartTraffic
     | AskApproval
     | EndRelease
+    | DivideTraffic
+    | EndExperiment
     | Quarantine
     | GoBack
     | Retire

@@ -15,6 +15,8 @@ from ..state import (
     Build,
     BuildStatus,
     Deployment,
+    Experiment,
+    ExperimentStatus,
     Job,
     Model,
     Release,
@@ -44,6 +46,7 @@ class World:
         deployment: None before the first version was verified.
         servings: What is, or is to be, in the slots.
         release: The open release, if any.
+        experiment: The open experiment, if any; never beside a release.
         promoted: The release that made the live build live; None for a model's first.
         jobs: The newest job of each (kind, subject), open or ended.
         target: The serving target; None while it cannot be seen.
@@ -67,6 +70,7 @@ class World:
     target: TargetState | None
     slots: tuple[SlotName, ...]
     environment: str
+    experiment: Experiment | None = None
     promoted: Release | None = None
     quarantined: Mapping[str, str] = field(default_factory=dict)
     released: frozenset[str] = frozenset()
@@ -108,6 +112,12 @@ class World:
         """Return the registered version that a build came from."""
         return next(version for version in self.versions if version.id == build.version_id)
 
+    def called(self, build_id: str) -> str:
+        """Return what people call a build: its version, and its ordinal where that has several."""
+        build = self.builds[build_id]
+        built = sum(one.version_id == build.version_id for one in self.builds.values())
+        return called(self.version_of(build), build, alone=built == 1)
+
     @property
     def successor(self) -> Build | None:
         """The build that is to be released by itself: newer than the live one, never tried."""
@@ -129,6 +139,18 @@ class World:
             if build.version_id in wanted and build.status is BuildStatus.VERIFIED
         ]
         return max(found, key=lambda b: (wanted[b.version_id], b.ordinal), default=None)
+
+
+def called(version: Version, build: Build, *, alone: bool) -> str:
+    """Return what people call a build, at the beginning of a sentence.
+
+    Args:
+        version: Its version.
+        build: The build.
+        alone: Whether it is the version's only one.
+    """
+    several = "" if alone else f" (build {build.ordinal})"
+    return f"Version {version.version}{several} of {version.name!r}"
 
 
 def observe(
@@ -154,6 +176,12 @@ def observe(
         one.deployment_id: one
         for one in tx.releases.find(
             deployment_id=deployed, status=[status for status in ReleaseStatus if status.open]
+        )
+    }
+    experiments = {
+        one.deployment_id: one
+        for one in tx.experiments.find(
+            deployment_id=deployed, status=[one for one in ExperimentStatus if one.open]
         )
     }
     lives = [one.live_build_id for one in deployments.values() if one.live_build_id is not None]
@@ -192,6 +220,7 @@ def observe(
                 target=target,
                 slots=slots,
                 environment=environment,
+                experiment=experiments.get(key),
                 promoted=promoted.get((key, live or "")),
                 quarantined=quarantined,
                 released=frozenset(one.candidate_build_id for one in tried.get(key, ())),
@@ -229,21 +258,26 @@ def desired_split(world: World) -> TrafficSplit | None:
     """Return how the model's traffic should be divided, or None while nothing can serve.
 
     The candidate of a running release comes first, so that a unit once in it stays in it while its
-    weight grows. Builds that are loaded but get no weight are arms of weight 0: a request that
-    names their version still reaches them.
+    weight grows; so do the treatments of an experiment. Builds that are loaded but get no weight
+    are arms of weight 0: a request that names their version still reaches them.
     """
     deployment, live = world.deployment, world.live
     if deployment is None or live is None:
         return None
     weights = {live.id: TOTAL_WEIGHT}
-    order = [live.id]
-    release, divided = world.release, False
+    order, divided_by, stage = [live.id], "", 0
+    release, experiment = world.release, world.experiment
     if release is not None and release.status in (ReleaseStatus.RUNNING, ReleaseStatus.BAKING):
         weights = {
             release.candidate_build_id: release.weight,
             release.baseline_build_id: TOTAL_WEIGHT - release.weight,
         }
-        order, divided = [release.candidate_build_id, release.baseline_build_id], True
+        order = [release.candidate_build_id, release.baseline_build_id]
+        divided_by, stage = release.id, release.stage
+    elif experiment is not None and experiment.status is ExperimentStatus.RUNNING:
+        weights = {key: int(weight) for key, weight in experiment.shares.items()}
+        order = [*experiment.treatments, experiment.control_build_id]
+        divided_by = experiment.id
     ready = {s.build_id: s for s in world.servings if s.status is ServingStatus.READY}
     if live.id not in ready:
         return None
@@ -259,16 +293,15 @@ def desired_split(world: World) -> TrafficSplit | None:
         for build_id in order
         if build_id in ready
     )
-    if sum(arm.weight for arm in arms) != TOTAL_WEIGHT:  # the candidate went away under the release
+    if sum(arm.weight for arm in arms) != TOTAL_WEIGHT:  # an arm went away under the division
         arms = tuple(
             replace(arm, weight=TOTAL_WEIGHT if arm.build_id == live.id else 0) for arm in arms
         )
-        divided = False
-    salt = release.salt if release is not None else deployment.salt
+        divided_by, stage = "", 0
     return TrafficSplit(
         model=world.model.triton_name,
         arms=arms,
-        salt=salt,
-        release=release.id if release is not None and divided else "",
-        stage=release.stage if release is not None and divided else 0,
+        salt=release.salt if release is not None else deployment.salt,
+        release=divided_by,
+        stage=stage,
     )

@@ -21,7 +21,7 @@ from conch.events import EventLog, OffsetGoneError, PollReport, Prediction
 
 from .comparing import Comparison
 from .shadows import ShadowSummary
-from .unit_tables import Definition, UnitTable
+from .unit_tables import Definition, UnitTable, table_key
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +129,16 @@ class Follower:
             since_s: When the release's first request may have been, Unix seconds.
         """
         with self.lock:
-            table = self._tables.get(definition.release)
+            table = self._tables.get(definition.key)
             if table is not None and table.definition == definition:
                 return table
             if table is not None:
                 table.close()
             begin = offset_before(self._log, since_s - _SLACK_S)
-            path = self._folder / f"{_file_name(definition.release)}.db"
+            path = self._folder / f"{_file_name(definition.key)}.db"
             table = UnitTable(path, definition, start_offset=begin)
-            self._tables[definition.release] = table
-            self._lost.pop(definition.release, None)
+            self._tables[definition.key] = table
+            self._lost.pop(definition.key, None)
             return table
 
     def compare(self, release: str, model: str) -> Comparison:
@@ -161,19 +161,21 @@ class Follower:
         with self.lock:
             return comparison.summary(cut_s=self.status.read_s or 0.0)
 
-    def lost(self, release: str) -> str:
-        """Return why a release's counts are not whole; empty when they are."""
-        return self._lost.get(release, "")
+    def lost(self, key: str) -> str:
+        """Return why the counts of a table are not whole; empty when they are."""
+        return self._lost.get(key, "")
 
     def forget(self, release: str) -> None:
-        """Stop counting a release and remove its table. Idempotent."""
+        """Stop counting a release or experiment and remove its tables. Idempotent."""
         with self.lock:
             self._comparisons.pop(release, None)
-            table = self._tables.pop(release, None)
-            if table is not None:
-                table.close()
-            for path in self._folder.glob(f"{_file_name(release)}.db*"):
-                path.unlink()
+            for key, table in list(self._tables.items()):
+                if table.definition.release == release:
+                    self._tables.pop(key).close()
+            name = _file_name(release)
+            for pattern in (f"{name}.db*", f"{_file_name(table_key(release, 'x'))[:-1]}*.db*"):
+                for path in self._folder.glob(pattern):
+                    path.unlink()
 
     def close(self) -> None:
         """Close every table."""
@@ -224,8 +226,8 @@ class Follower:
     def _lose(self, tables: list[UnitTable], first: int, why: str) -> None:
         with self.lock:
             for table in tables:
-                log.error("release %s: %s", table.definition.release, why)
-                self._lost[table.definition.release] = why
+                log.error("release %s: %s", table.definition.key, why)
+                self._lost[table.definition.key] = why
                 table.take((), next_offset=first, cut_s=0.0)
 
 

@@ -108,7 +108,7 @@ class LogEvidence:
         return self._follower.follow(definition_of(question), since_s=question.stages[0].started_s)
 
     def _check(self, question: EvidenceQuestion, table: UnitTable) -> None:
-        if why := self._follower.lost(question.release):
+        if why := self._follower.lost(table.definition.key):
             raise EvidenceUnavailableError(
                 f"Release {question.release!r} was not counted whole: {why}",
                 hint="Start the release again, or decide it by hand.",
@@ -137,6 +137,7 @@ def definition_of(question: EvidenceQuestion) -> Definition:
         model=question.model,
         arms=((control.slot, control.ordinal), (candidate.slot, candidate.ordinal)),
         columns=columns,
+        part=question.part,
     )
 
 

@@ -77,6 +77,7 @@ class EvidenceQuestion:
             candidate.
         candidate: The new version.
         control: What it is compared with.
+        part: Which comparison of an experiment with several; empty where there is one.
     """
 
     model: TritonName
@@ -85,6 +86,7 @@ class EvidenceQuestion:
     stages: tuple[RampStage, ...]
     candidate: ServedArm
     control: ServedArm
+    part: str = ""
 
     def __post_init__(self) -> None:
         numbers = [stage.number for stage in self.stages]

@@ -41,12 +41,19 @@ class Definition:
         model: The model on the wire.
         arms: Slot and version of the control and of the candidate.
         columns: The plan's metrics.
+        part: Which comparison of an experiment with several; empty where there is one.
     """
 
     release: str
     model: TritonName
     arms: tuple[tuple[SlotName, Ordinal], tuple[SlotName, Ordinal]]
     columns: tuple[Column, ...]
+    part: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the table is called."""
+        return table_key(self.release, self.part)
 
     @property
     def text(self) -> str:
@@ -355,6 +362,11 @@ class UnitTable:
         )
         for name, value in (("definition", self.definition.text), ("next_offset", start_offset)):
             self._connection.execute("INSERT INTO state VALUES (?, ?)", (name, value))
+
+
+def table_key(release: str, part: str) -> str:
+    """Return what the table of a comparison is called."""
+    return f"{release}~{part}" if part else release
 
 
 def _contribution(

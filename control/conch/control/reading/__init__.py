@@ -1,6 +1,12 @@
 """Reading: what the API, the command line and the console show, without changing anything."""
 
 from .differing import Differing
+from .experiments import (
+    ExperimentArmView,
+    ExperimentView,
+    FindingView,
+    ReadingExperiments,
+)
 from .filters import MetricFilter, TagFilter, read_metric_filter, read_tag_filter
 from .overview import NotReadyError, Overview
 from .queries import MOST, Reading, find_model, find_version
@@ -29,6 +35,9 @@ __all__ = [
     "DecisionView",
     "DeploymentView",
     "Differing",
+    "ExperimentArmView",
+    "ExperimentView",
+    "FindingView",
     "JobView",
     "MetricFilter",
     "ModelView",
@@ -36,6 +45,7 @@ __all__ = [
     "Overview",
     "PlatformView",
     "Reading",
+    "ReadingExperiments",
     "ReleaseView",
     "StageView",
     "TagFilter",

@@ -28,19 +28,19 @@ def _sentences(release: ReleaseView, decisions: Sequence[DecisionView]) -> Itera
     how = "by hand" if release.plan is None else f"by the plan {release.plan!r}"
     yield (
         f"{release.model_name}: the release of {new} over {old}, {how}, started by "
-        f"{release.created_by} at {_clock(release.created_at)}."
+        f"{release.created_by} at {clock(release.created_at)}."
     )
     yield _standing(release, new, old)
     newest = next((one for one in decisions if one.record is not None), None)
     if newest is not None and newest.record is not None:
         record = from_json(DecisionRecord, newest.record)
         yield (
-            f"The last look was at {_clock(newest.at)}, on everything counted up to "
-            f"{_clock(datetime.fromtimestamp(record.decision.cut_s, UTC))}."
+            f"The last look was at {clock(newest.at)}, on everything counted up to "
+            f"{clock(datetime.fromtimestamp(record.decision.cut_s, UTC))}."
         )
         yield from _broken(record.decision)
         for result in record.decision.results:
-            yield _metric(result, new, old)
+            yield metric_sentence(result, new, old)
     yield from _next(release, decisions)
 
 
@@ -58,19 +58,19 @@ def _standing(release: ReleaseView, new: str, old: str) -> str:
             return "Copies of requests go to the new version; its answers are compared, not used."
         case "running":
             since = release.stages[-1].started_at if release.stages else release.created_at
-            return f"It has had {share} of the traffic since {_clock(since)}."
+            return f"It has had {share} of the traffic since {clock(since)}."
         case "baking":
             since = release.stages[-1].started_at if release.stages else release.created_at
             return (
-                f"It was promoted at {_clock(since)} and has {share}; {old} keeps the rest for "
+                f"It was promoted at {clock(since)} and has {share}; {old} keeps the rest for "
                 "comparison until the bake time ends, and harm still rolls it back."
             )
         case "promoted":
-            return f"It has all traffic since {_clock(release.finished_at)}."
+            return f"It has all traffic since {clock(release.finished_at)}."
         case "rolled-back":
-            return f"It was rolled back at {_clock(release.finished_at)}.{reason}"
+            return f"It was rolled back at {clock(release.finished_at)}.{reason}"
         case _:
-            return f"It ended at {_clock(release.finished_at)} without traffic.{reason}"
+            return f"It ended at {clock(release.finished_at)} without traffic.{reason}"
 
 
 def _broken(decision: Decision) -> Iterator[str]:
@@ -81,7 +81,8 @@ def _broken(decision: Decision) -> Iterator[str]:
         yield "The comparison is sound: the split is as planned, and data are fresh."
 
 
-def _metric(result: MetricResult, new: str, old: str) -> str:
+def metric_sentence(result: MetricResult, new: str, old: str) -> str:
+    """Return what one metric shows of two arms, which are called by these names."""
     parts = [f"{result.metric} ({result.kind.value}):"]
     if result.candidate_events is not None and result.control_events is not None:
         parts.append(
@@ -151,5 +152,6 @@ def _part(log_e: float, log_threshold: float) -> str:
     return f"{max(0.0, min(1.0, log_e / log_threshold)):.0%}"
 
 
-def _clock(moment: datetime | None) -> str:
+def clock(moment: datetime | None) -> str:
+    """Return a moment as people read it, in UTC; a dash where there is none."""
     return "-" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

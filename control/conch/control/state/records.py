@@ -75,6 +75,19 @@ class ReleaseStatus(StrEnum):
         )
 
 
+class ExperimentStatus(StrEnum):
+    """Where an experiment is."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    ENDED = "ended"
+
+    @property
+    def open(self) -> bool:
+        """Whether the experiment still holds its model."""
+        return self is not ExperimentStatus.ENDED
+
+
 class JobStatus(StrEnum):
     """Where a piece of long work is."""
 
@@ -320,6 +333,70 @@ class RecordedDecision:
     plan_digest: str = ""
     record: Json | None = None
     shadow: Json | None = None
+    created_at: datetime
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A comparison of builds of one model on live traffic, which releases none of them.
+
+    Attributes:
+        name: What people call it.
+        control_build_id: The live build when it began.
+        shares: Of every arm, the control's too: its share of the traffic in basis points, by build.
+        plan: How it is decided (`conch.control.plans.Plan.as_dict`); its steps mean nothing.
+        hold: Why nothing can be concluded now, with `code`, `message` and `since`; None: it can.
+        outcome: Why it ended, with `code` and `message`; None while it is open.
+        started_at: When its traffic was divided; None before.
+    """
+
+    id: str
+    deployment_id: str
+    name: str
+    status: ExperimentStatus
+    control_build_id: str
+    shares: Json
+    salt: str
+    plan: Json
+    plan_digest: str
+    created_by: str
+    note: str = ""
+    hold: Json | None = None
+    outcome: Json | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    revision: int = 1
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The builds that are compared with the control, in a fixed order."""
+        return tuple(sorted(one for one in self.shares if one != self.control_build_id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One look at an experiment, or one word of a person, and what followed.
+
+    Attributes:
+        number: Counts from 0 within the experiment.
+        action: What followed: `start`, `begin`, `stay`, `hold` or `end`.
+        code: Why, for machines.
+        message: Why, in sentences.
+        actor: Who decided; empty: the engine.
+        records: By treatment, what its comparison was decided on (`conch.ab.DecisionRecord` as
+            JSON); None where nothing had been observed.
+    """
+
+    id: str
+    experiment_id: str
+    number: int
+    action: str
+    code: str
+    message: str
+    actor: str = ""
+    records: Json | None = None
     created_at: datetime
     revision: int = 1
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from .records import (
     BuildStatus,
     DeploymentStatus,
+    ExperimentStatus,
     JobStatus,
     ReleaseStatus,
     ServingStatus,
@@ -266,6 +267,44 @@ decisions = Table(
     _moment("created_at"),
     _revision(),
     UniqueConstraint("release_id", "number"),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    _id(),
+    _ref("deployment_id", "deployments"),
+    Column("name", String(256), nullable=False),
+    Column("status", Choice(ExperimentStatus), nullable=False),
+    _ref("control_build_id", "builds"),
+    _json("shares"),
+    Column("salt", String(64), nullable=False),
+    _json("plan"),
+    Column("plan_digest", String(64), nullable=False),
+    Column("created_by", String(256), nullable=False),
+    Column("note", String(2048), nullable=False),
+    _json("hold", nullable=True),
+    _json("outcome", nullable=True),
+    _moment("created_at"),
+    _moment("started_at", nullable=True),
+    _moment("finished_at", nullable=True),
+    _revision(),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    _id(),
+    _ref("experiment_id", "experiments"),
+    Column("number", Integer, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("message", String(4096), nullable=False),
+    Column("actor", String(256), nullable=False),
+    _json("records", nullable=True),
+    _moment("created_at"),
+    _revision(),
+    UniqueConstraint("experiment_id", "number"),
 )
 
 jobs = Table(

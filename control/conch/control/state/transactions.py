@@ -16,6 +16,8 @@ from . import tables
 from .records import (
     Build,
     Deployment,
+    Experiment,
+    Finding,
     Job,
     Lease,
     Model,
@@ -185,6 +187,8 @@ class Transaction:
         self.releases = Rows(connection, tables.releases, Release)
         self.stages = Rows(connection, tables.stages, Stage)
         self.decisions = Rows(connection, tables.decisions, RecordedDecision)
+        self.experiments = Rows(connection, tables.experiments, Experiment)
+        self.findings = Rows(connection, tables.findings, Finding)
         self.jobs = Rows(connection, tables.jobs, Job)
         self.leases = Rows(connection, tables.leases, Lease)
         self.deliveries = Rows(connection, tables.deliveries, ReceivedDelivery)
