@@ -37,6 +37,7 @@ from conch.control.settings import (
     CaptureSettings,
     MlflowSettings,
     ReleaseSettings,
+    ServingSettings,
     Settings,
     read_settings,
 )
@@ -84,6 +85,12 @@ class World:
         self.client.wait_live(name, 1, timeout_s=120)
         self._register(name)
         self.client.wait_verified(name, 2, timeout_s=60)
+
+    def another(self, name: str, number: int, flaw: Flaw) -> None:
+        """Register a further version and wait until it is verified."""
+        self.workshop.flaws[name, number] = flaw
+        self._register(name)
+        self.client.wait_verified(name, number, timeout_s=60)
 
     def callers(self, *models: str, **given: Any) -> Callers:
         """Return callers of models, who say which answers were wrong."""
@@ -145,6 +152,7 @@ def world() -> Iterator[World]:
                 mlflow=MlflowSettings(sweep_s=3600),
                 release=ReleaseSettings(look_s=0.25),
                 capture=CaptureSettings(enabled=True),
+                serving=ServingSettings(slots=("a", "b", "c")),
             )
         )
         settings = settings.model_copy(
@@ -293,6 +301,37 @@ def test_twenty_releases_of_the_same_are_not_rolled_back(world: World) -> None:
                 assert [stage["weight"] for stage in ended["stages"]] == [5.0, 50.0]
     assert sum(callers.calls.answers.values()) > 2000
     assert all(version for _, version in callers.calls.failures), "somebody got no version's answer"
+
+
+def test_three_arms_are_compared_by_outcomes_that_arrive_as_events(world: World) -> None:
+    """The better arm is found, the equal one stays open; nobody's request fails on the way."""
+    flaw = Flaw(wrong=0.3)
+    world.pair("arms", flaw, live=flaw)
+    world.another("arms", 3, Flaw(wrong=0.02))
+    plan = {
+        "goals": {"wrong-label": {"source": "events:wrong-label"}},
+        "guardrails": {"error-rate": PLAN["guardrails"]["error-rate"]},
+        "step_minimum_s": 2,
+        "step_minimum_units": 50,
+        "freshness_s": 10,
+        "record_every_s": 2,
+    }
+    with world.callers("arms") as callers:
+        arms = [{"version": 2}, {"version": 3}]
+        found = world.client.start_experiment("arms", arms, plan=plan)
+        found = world.client.wait_experiment(found["id"], status="running", timeout_s=60)
+        assert [arm["slot"] for arm in found["arms"]] == ["a", "b", "c"]
+        until(lambda: world.client.experiment_results(found["id"])[-1:] != [])
+        until(lambda: world.client.experiment_results(found["id"])[1]["action"] == "promote")
+        same, better = world.client.experiment_results(found["id"])
+        assert (same["version"], same["action"]) == (2, "inconclusive")
+        assert better["version"] == 3
+        ended = world.client.stop_experiment("arms", reason="version 3 it is")
+        until(lambda: world.whole("arms") == 1)
+    assert ended["outcome"]["code"] == "stopped"
+    assert callers.calls.failures == []
+    answers = [callers.calls.answers["arms", version] for version in (1, 2, 3)]
+    assert min(answers) > 0.5 * max(answers) / 3
 
 
 def test_a_broken_sample_ratio_is_held(world: World) -> None:

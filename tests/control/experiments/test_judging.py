@@ -16,7 +16,7 @@ from conch.control.experiments import (
     judge,
     rule_for,
 )
-from conch.control.experiments.judging import COMPARING, NO_EVIDENCE, Move
+from conch.control.experiments.judging import COMPARING, NO_EVIDENCE, PARTLY_DECIDED, Move
 from conch.control.plans import PlanBook, PlanInvalidError
 from conch.control.state import Experiment, ExperimentStatus, Finding
 
@@ -87,7 +87,8 @@ BLIND = replace(SAME, evidence=None, missing="the log is away.")
 @pytest.mark.parametrize(
     ("comparisons", "move", "code"),
     [
-        pytest.param((BETTER, SAME), Move.STAY, COMPARING, id="one decided, one open"),
+        pytest.param((BETTER, SAME), Move.STAY, PARTLY_DECIDED, id="one decided, one open"),
+        pytest.param((comparison(2, buys=0.1), SAME), Move.STAY, COMPARING, id="both open"),
         pytest.param(
             (BETTER, comparison(3, buys=0.14)), Move.END, ReasonCode.GOAL_MET, id="both decided"
         ),
@@ -142,8 +143,9 @@ def test_looks_that_change_nothing_are_thinned() -> None:
         )
 
     assert judge(world(BETTER, SAME)).due
-    assert not judge(replace(world(BETTER, SAME), last=last(COMPARING, 5))).due
-    assert judge(replace(world(BETTER, SAME), last=last(COMPARING, 61))).due
+    assert not judge(replace(world(BETTER, SAME), last=last(PARTLY_DECIDED, 5))).due
+    assert judge(replace(world(BETTER, SAME), last=last(PARTLY_DECIDED, 61))).due
+    assert judge(replace(world(BETTER, SAME), last=last(COMPARING, 5))).due
     assert judge(replace(world(BETTER, SAME), last=last(NO_EVIDENCE, 5))).due
     assert judge(replace(world(BETTER, HARMED), last=last("harm-proven", 5))).due
 

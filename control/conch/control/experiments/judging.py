@@ -19,6 +19,7 @@ from ..state import Experiment, Finding
 
 NO_EVIDENCE: Final = "evidence-missing"
 COMPARING: Final = "comparing"
+PARTLY_DECIDED: Final = "partly-decided"
 
 
 class Move(StrEnum):
@@ -128,7 +129,7 @@ def _judged(world: ExperimentWorld) -> Ruling:
     decided = [key for key in records if records[key].decision.action is Action.PROMOTE]
     if len(decided) == len(records):
         return ruling(Move.END, ReasonCode.GOAL_MET.value, decided)
-    return ruling(Move.STAY, COMPARING, list(records))
+    return ruling(Move.STAY, PARTLY_DECIDED if decided else COMPARING, list(records))
 
 
 def _has(record: DecisionRecord, code: ReasonCode) -> bool:
