@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from memory_platform import MemoryPlatform, memory_platform
 
 from conch import ab
 from conch.dashboards import notebook
 from conch.events import Compactor, Event, EventLog, Exposure, Metric, hash_unit
+
+__all__ = ["memory_platform"]
 
 ERRORS = ab.Metric(
     name="errors",
@@ -197,6 +201,29 @@ def test_stories_are_read_from_the_api(api: str, story: notebook.Story) -> None:
     for key, release in (("wrong", "r1"), ("key", "r2")):
         with pytest.raises(notebook.NotebookError):
             notebook.read_api(api, key=key, release=release)
+
+
+def test_an_experiment_is_a_story_for_each_treatment(
+    story: notebook.Story, memory_platform: MemoryPlatform
+) -> None:
+    """From the real API: what the engine recorded of an arm, in order of time."""
+    client = memory_platform.client
+    memory_platform.live("told", factor=2.0)
+    arms = [{"version": memory_platform.verified("told", factor=3.0)}]
+    plan = {"goals": {"buys": {"source": "events:buys"}}, "record_every_s": 0.1}
+    found = client.start_experiment("told", arms, plan=plan)
+    client.wait_experiment(found["id"], status="running", timeout_s=60)
+    while not client.experiment_results(found["id"]):
+        time.sleep(0.05)
+    client.stop_experiment("told")
+    given = {"key": memory_platform.key, "experiment": found["id"]}
+    stories = notebook.read_experiment(memory_platform.url, **given)
+    (name,) = stories
+    assert name.startswith("version 2")
+    assert stories[name].replays()
+    assert set(notebook.results(stories[name])["metric"]) == {"buys", "error-rate"}
+    with pytest.raises(notebook.NotebookError):
+        notebook.read_experiment(memory_platform.url, key=memory_platform.key, experiment="none")
 
 
 def test_every_plot_draws(story: notebook.Story) -> None:

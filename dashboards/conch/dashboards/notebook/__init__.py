@@ -20,7 +20,7 @@ from .replaying import (
     from_metric_events,
     replay_events,
 )
-from .stories import NotebookError, Story, read_api, read_file, write_file
+from .stories import NotebookError, Story, read_api, read_experiment, read_file, write_file
 
 __all__ = [
     "Arms",
@@ -38,6 +38,7 @@ __all__ = [
     "plot_sample_ratio",
     "plot_stages",
     "read_api",
+    "read_experiment",
     "read_file",
     "replay_events",
     "results",

@@ -66,17 +66,40 @@ def read_api(url: str, *, key: str, release: str, timeout_s: float = 30.0) -> St
     Raises:
         NotebookError: The API does not answer, refuses, or has no look on record.
     """
-    headers = {"authorization": f"Bearer {key}"}
     path = f"/v1/releases/{release}/decisions"
-    try:
-        with httpx.Client(base_url=url, headers=headers, timeout=timeout_s) as http:
-            answer = http.get(path, params={"records": "true", "limit": 1000})
-            answer.raise_for_status()
-            found: list[dict[str, Any]] = answer.json()
-    except httpx.HTTPError as error:
-        raise NotebookError(f"{url}{path} was not read: {error}.") from error
+    found = _get(url, path, key=key, timeout_s=timeout_s, records="true", limit=1000)
     newest_first = [one["record"] for one in found if one.get("record") is not None]
     return _story(f"release {release}", reversed(newest_first))
+
+
+def read_experiment(
+    url: str, *, key: str, experiment: str, timeout_s: float = 30.0
+) -> dict[str, Story]:
+    """Read an experiment's findings from the control API: a story for each treatment.
+
+    Args:
+        url: Where the control API is, such as `http://127.0.0.1:8090`.
+        key: The administrator key, from `<home>/admin.key`.
+        experiment: The experiment's id.
+        timeout_s: Longest wait, for each of two requests.
+
+    Returns:
+        By the treatment's name, such as `version 3 (build 5)`.
+
+    Raises:
+        NotebookError: The API does not answer, refuses, or has no look on record.
+    """
+    path = f"/v1/experiments/{experiment}"
+    arms = _get(url, path, key=key, timeout_s=timeout_s)["arms"]
+    found = _get(url, f"{path}/decisions", key=key, timeout_s=timeout_s, records="true", limit=1000)
+    looks = [one["records"] for one in reversed(found) if one.get("records")]
+    stories = {}
+    for arm in arms:
+        if arm["role"] == "treatment":
+            name = f"version {arm['version']} (build {arm['ordinal']})"
+            own = [records[arm["build_id"]] for records in looks if arm["build_id"] in records]
+            stories[name] = _story(name, own)
+    return stories
 
 
 def read_file(path: Path) -> Story:
@@ -96,6 +119,17 @@ def write_file(story: Story, path: Path) -> None:
     """Keep a story in a file, one record a line: whoever has it can decide again."""
     text = "".join(json.dumps(as_json(record)) + "\n" for record in story.records)
     path.write_text(text, encoding="utf-8")
+
+
+def _get(url: str, path: str, *, key: str, timeout_s: float, **params: Any) -> Any:
+    headers = {"authorization": f"Bearer {key}"}
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=timeout_s) as http:
+            answer = http.get(path, params=params)
+            answer.raise_for_status()
+            return answer.json()
+    except httpx.HTTPError as error:
+        raise NotebookError(f"{url}{path} was not read: {error}.") from error
 
 
 def _story(name: str, values: Iterable[object]) -> Story:
