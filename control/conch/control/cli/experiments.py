@@ -261,8 +261,9 @@ def _line(experiment: dict[str, Any]) -> str:
     )
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1%}"
+def _percent(value: float | str | None) -> str:
+    """Return a relative change; what JSON cannot say as a number, such as infinity, is a word."""
+    return "-" if value is None or isinstance(value, str) else f"{value:+.1%}"
 
 
 class _Following:
