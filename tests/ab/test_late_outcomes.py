@@ -118,15 +118,20 @@ def test_pending_units_are_shown_and_are_no_missing_data() -> None:
 
 
 def test_an_equal_share_baseline_is_compared_at_one_half() -> None:
-    """With a baseline arm as large as the candidate the planned share is 1/2 at every weight."""
+    """With a baseline arm as large as the candidate the planned share is 1/2, up to one half."""
     plan = replace(PLAN, steps=(Step(weight=100), Step(weight=500)), baseline=Baseline.EQUAL_SHARE)
     assert [plan.share_of(step) for step in (0, 1)] == [0.5, 0.5]
     some = Counts(units=1_000, events=200)
     assert decide(plan, seen(some, some), 0.0).action is Action.ADVANCE
     with pytest.raises(EvidenceError):
         decide(plan, seen(some, some, share=0.01), 0.0)
-    with pytest.raises(PlanError):
-        replace(plan, steps=(Step(weight=6_000),))
+    beyond = replace(plan, steps=(Step(weight=5_000), Step(weight=9_000)))
+    assert [beyond.share_of(step) for step in (0, 1)] == [0.5, 0.9]
+    assert [beyond.control_weight_of(weight) for weight in (100, 5_000, 9_000)] == [
+        100,
+        5_000,
+        1_000,
+    ]
 
 
 def test_the_read_out_of_one_stage_is_the_posterior_of_its_arms() -> None:

@@ -45,7 +45,7 @@ class Baseline(StrEnum):
     """An arm of the present version that gets as much traffic as the candidate.
 
     A server with little traffic batches less, so its latency differs between identical versions;
-    at equal shares it does not.
+    at equal shares it does not. Beyond one half the arm gets what the candidate leaves.
     """
 
 
@@ -132,18 +132,15 @@ class ReleasePlan:
         if min(times) < 0:
             raise PlanError("A duration is negative.")
 
-        if self.baseline is Baseline.EQUAL_SHARE and weights[-1] > TOTAL_WEIGHT // 2:
-            raise PlanError(
-                f"The last step gives the candidate {weights[-1] / 100:g}%: an arm of equal share "
-                "does not fit beside it.",
-                hint="With an equal-share baseline no step goes beyond 50%.",
-            )
-
     def share_of(self, step: int) -> float:
         """Return the candidate's share among the units that a step compares."""
-        if self.baseline is Baseline.EQUAL_SHARE:
-            return 0.5
-        return self.steps[step].weight / TOTAL_WEIGHT
+        weight = self.steps[step].weight
+        return weight / (weight + self.control_weight_of(weight))
+
+    def control_weight_of(self, weight: int) -> int:
+        """Return the share of whom a candidate of this share is compared with, in basis points."""
+        rest = TOTAL_WEIGHT - weight
+        return min(weight, rest) if self.baseline is Baseline.EQUAL_SHARE else rest
 
     def of_kind(self, kind: Kind) -> tuple[Metric, ...]:
         """Return the metrics of one kind, in the plan's order."""

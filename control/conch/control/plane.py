@@ -151,6 +151,7 @@ class ControlPlane:
             patch=settings.release.patch_plan,
             slo_ms=settings.release.slo_ms,
             shadows=settings.capture.enabled,
+            slots=len(settings.serving.slots),
         )
         self.reconciler = Reconciler(
             database=database,

@@ -92,7 +92,8 @@ def _wanted(tx: Transaction) -> list[tuple[Version, dict[str, str]]]:
         for release in tx.releases.newest("candidate_build_id")
         if release.status is ReleaseStatus.ROLLED_BACK
     }
-    servings = {serving.build_id: serving for serving in tx.servings.find()}
+    # The oldest: a build is in a second slot only to be compared with.
+    servings = {serving.build_id: serving for serving in reversed(tx.servings.find())}
     found = []
     for version in tx.versions.find(present=True):
         deployment = deployments.get(version.model_id)

@@ -168,3 +168,55 @@ def test_two_forms_of_one_version_are_compared(platform: MemoryPlatform) -> None
     assert [(arm["version"], arm["weight"]) for arm in found["arms"]] == [(1, 80.0), (1, 20.0)]
     assert len({arm["ordinal"] for arm in found["arms"]}) == 2
     client.stop_experiment("forms")
+
+
+def held(platform: MemoryPlatform, name: TritonName) -> set[str]:
+    """Return the slots that hold a version of a model."""
+    servers = platform.target.observe().servers
+    return {one.slot for one in servers for loaded in one.models if loaded.model == name}
+
+
+def test_a_release_is_compared_with_an_arm_of_equal_share(platform: MemoryPlatform) -> None:
+    """The live version is served once more, at the candidate's share, until the release is over."""
+    client, name = platform.client, TritonName("equal")
+    platform.live("equal", factor=2.0)
+    second = platform.verified("equal", factor=3.0)
+    changes = {
+        "equal_baseline": True,
+        "step_minimum_s": 0,
+        "step_minimum_units": 0,
+        "bake_s": 0.2,
+        "record_every_s": 0.1,
+        "approve": ["promotion"],
+    }
+    client.start_release("equal", second, plan="canary", changes=changes)
+    until(lambda: client.releases(model="equal", limit=1)[0]["hold"] is not None)
+    release = client.releases(model="equal", limit=1)[0]
+    assert release["hold"]["code"] == "waiting-for-approval"
+    stages = [(stage["weight"], stage["control_weight"]) for stage in release["stages"]]
+    assert stages == [(1.0, 1.0), (5.0, 5.0), (25.0, 25.0), (50.0, 50.0)]
+    arms = platform.target.routes()[name].arms
+    assert [(arm.slot, arm.ordinal, arm.weight) for arm in arms] == [
+        ("b", 2, 5_000),
+        ("a", 1, 0),
+        ("c", 1, 5_000),
+    ]
+    client.approve("equal")
+    ended = client.wait_release_ended("equal", timeout_s=60)
+    assert ended["status"] == "promoted"
+    assert [stage["control_weight"] for stage in ended["stages"]][-1] == 5.0
+    until(lambda: [(a.slot, a.ordinal) for a in platform.target.routes()[name].arms] == [("b", 2)])
+    until(lambda: held(platform, name) == {"b"})
+
+
+def test_a_roll_back_takes_the_baseline_arm_along(platform: MemoryPlatform) -> None:
+    """The live version stays where it was, and is in one slot again."""
+    client, name = platform.client, TritonName("back")
+    platform.live("back", factor=2.0)
+    second = platform.verified("back", factor=3.0)
+    platform.evidence.candidate = {"error-rate": 0.05}
+    changes = {"equal_baseline": True, "step_minimum_s": 60, "bake_s": 0}
+    client.start_release("back", second, plan="canary", changes=changes)
+    ended = client.wait_release_ended("back", timeout_s=60)
+    assert (ended["status"], ended["reason"]["code"]) == ("rolled-back", "harm-proven")
+    until(lambda: [(a.slot, a.ordinal) for a in platform.target.routes()[name].arms] == [("a", 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +101,13 @@ def test_what_is_answered_fits_what_is_described(
     """Real answers validate against the described schemas."""
     memory_platform.live("described")
     second = memory_platform.verified("described", factor=7.0)
+    plan = {"goals": {"buys": {"source": "events:buys"}}}
+    arms = [{"version": second}]
+    experiment = memory_platform.client.start_experiment("described", arms, plan=plan)
+    memory_platform.client.wait_experiment(experiment["id"], status="running", timeout_s=30)
+    while not memory_platform.client.experiment_results(experiment["id"]):
+        time.sleep(0.05)
+    memory_platform.client.stop_experiment("described")
     release = memory_platform.client.start_release("described", second)
     memory_platform.client.wait_release_running("described", timeout_s=30)
     job = memory_platform.client.jobs()[0]["id"]
@@ -110,7 +118,12 @@ def test_what_is_answered_fits_what_is_described(
         if "get" not in methods:
             continue
         filled = path.format(
-            name="described", version=1, job_id=job, build_id=build, release_id=release["id"]
+            name="described",
+            version=1,
+            job_id=job,
+            build_id=build,
+            release_id=release["id"],
+            experiment_id=experiment["id"],
         )
         answer = httpx.get(memory_platform.url + filled, headers=headers).json()
         errors = [

@@ -24,27 +24,27 @@ def test_an_experiment_from_start_to_stop(
     conch: CommandLine, memory_platform: MemoryPlatform, tmp_path: Path
 ) -> None:
     """Shown before it starts, divided when `start` returns, read in words, and stopped."""
-    memory_platform.live("compared", factor=2.0)
-    memory_platform.verified("compared", factor=3.0)
+    memory_platform.live("put beside", factor=2.0)
+    memory_platform.verified("put beside", factor=3.0)
     plan = tmp_path / "plan.yaml"
     plan.write_text("goals: {buys: {source: 'events:buys@1d'}}\nrecord_every_s: 0.1\n")
-    start = ("experiment", "start", "compared", "--arm", "2=20", "--plan", str(plan))
+    start = ("experiment", "start", "put beside", "--arm", "2=20", "--plan", str(plan))
     table = conch.run(*start, "--dry-run").out
     assert "events:buys@1d" in table
-    assert conch.json("experiment", "list", "compared") == []
+    assert conch.json("experiment", "list", "put beside") == []
     found = conch.json(*start, "--name", "who buys")
     assert (found["status"], found["name"]) == ("running", "who buys")
     assert [arm["weight"] for arm in found["arms"]] == [80.0, 20.0]
-    while not conch.json("experiment", "show", "compared")["results"]:
+    while not conch.json("experiment", "show", "put beside")["results"]:
         time.sleep(0.05)
-    shown = conch.run("experiment", "show", "compared").out
+    shown = conch.run("experiment", "show", "put beside").out
     for word in ("who buys", "running", "version 2 (treatment) 20 %", "buys", "goal"):
         assert word in shown
-    assert "beside version 1" in conch.run("experiment", "explain", "compared").out
-    assert conch.run("experiment", "stop", "compared", "--reason", "seen enough").code == Exit.OK
-    watched = conch.run("experiment", "watch", "compared")
+    assert "beside version 1" in conch.run("experiment", "explain", "put beside").out
+    assert conch.run("experiment", "stop", "put beside", "--reason", "seen enough").code == Exit.OK
+    watched = conch.run("experiment", "watch", "put beside")
     assert (watched.code, "seen enough" in watched.out) == (Exit.FAILED, True)
-    looks = conch.json("experiment", "decisions", "compared", "--records")
+    looks = conch.json("experiment", "decisions", "put beside", "--records")
     assert looks[-1]["action"] == "start"
     assert any(one["records"] for one in looks)
     assert "seen enough" in conch.run("experiment", "list").out

@@ -449,6 +449,79 @@ def test_a_build_that_is_routed_is_not_unloaded() -> None:
     assert decide(retiring) == ()
 
 
+C = SlotName("c")
+EQUAL = replace(
+    RELEASING,
+    slots=(A, B, C),
+    release=replace(RELEASE, baseline_slot=C),
+    servings=(
+        *LIVE.servings,
+        serving(2, B, ServingStatus.READY),
+        replace(serving(1, C, ServingStatus.READY), id="s1c"),
+    ),
+    target=replace(TARGET, servers=(server(A, 1), server(B, 2), server(C, 1))),
+)
+
+
+def with_arm(status: ServingStatus, **facts: Any) -> World:
+    """The release with its baseline arm in another state."""
+    *others, arm = EQUAL.servings
+    return replace(EQUAL, servings=(*others, replace(arm, status=status, **facts)))
+
+
+@pytest.mark.parametrize(
+    ("world", "expected"),
+    [
+        pytest.param(EQUAL, [StartTraffic], id="both are ready: begin"),
+        pytest.param(with_arm(ServingStatus.LOADING), [RequestLoad], id="the arm is loaded first"),
+        pytest.param(
+            with_arm(ServingStatus.FAILED, reason=FAILED), [EndRelease], id="the arm cannot serve"
+        ),
+        pytest.param(replace(EQUAL, servings=EQUAL.servings[:2]), [EndRelease], id="arm gone"),
+        pytest.param(
+            replace(EQUAL, release=None), [Retire, SetStatus], id="over: the live one stays in one"
+        ),
+    ],
+)
+def test_a_baseline_arm_is_there_for_its_release_only(world: World, expected: list[type]) -> None:
+    """It has to be ready before anything is divided, and goes with the release."""
+    steps = decide(world)
+    assert [type(step) for step in steps] == expected
+    retired = [step.serving.slot for step in steps if isinstance(step, Retire)]
+    assert retired in ([], [C])
+
+
+@pytest.mark.parametrize(
+    ("weight", "status", "expected"),
+    [
+        (500, ReleaseStatus.RUNNING, [(B, 500), (A, 9_000), (C, 500)]),
+        (5_000, ReleaseStatus.RUNNING, [(B, 5_000), (A, 0), (C, 5_000)]),
+        (9_500, ReleaseStatus.BAKING, [(B, 9_500), (A, 0), (C, 500)]),
+        (500, ReleaseStatus.PREPARING, [(A, 10_000), (B, 0)]),
+    ],
+)
+def test_the_baseline_arm_has_as_much_as_the_candidate(
+    weight: int, status: ReleaseStatus, expected: list[tuple[SlotName, int]]
+) -> None:
+    """Of the live version's share, and at the end, so that neither arm loses a unit by growing."""
+    release = replace(EQUAL.release or RELEASE, weight=weight, status=status)
+    split = desired_split(replace(EQUAL, release=release))
+    assert split is not None
+    assert [(arm.slot, arm.weight) for arm in split.arms] == expected
+
+
+def test_without_its_baseline_arm_nothing_is_divided() -> None:
+    """An arm that is loaded again, after a crash, gives everybody the live version meanwhile."""
+    lost = with_arm(ServingStatus.LOADING)
+    release = replace(EQUAL.release or RELEASE, weight=500, status=ReleaseStatus.RUNNING)
+    split = desired_split(replace(lost, release=release))
+    assert split is not None
+    assert (split.release, [(arm.slot, arm.weight) for arm in split.arms]) == (
+        "",
+        [(B, 0), (A, 10_000)],
+    )
+
+
 @pytest.mark.parametrize(
     ("world", "expected"),
     [

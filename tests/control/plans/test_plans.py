@@ -81,7 +81,6 @@ def test_without_an_objective_latency_is_not_guarded() -> None:
         ),
         ({"plan": "canary", "goal_rule": "better"}, "the goal rule is 'better'"),
         ({"plan": "canary", "approve": ["dinner"]}, "approve.0: Input should be"),
-        ({"plan": "canary", "equal_baseline": True}, "equal_baseline: .*needs a third slot"),
         (
             {"plan": "canary", "guardrails": {"x": {"source": "envoy:errors", "measure": "score"}}},
             "plan: metric 'x' .score of envoy:errors. has no meaning",
@@ -200,3 +199,15 @@ def test_the_model_the_settings_and_the_person_say_which_plan() -> None:
         book.plan("hot", tags={"conch.release.slo_ms": "fast"})
     with pytest.raises(PlanInvalidError, match="by hand has no fields"):
         book.plan(MANUAL, changes={"bake_s": 1}, tags={})
+
+
+def test_a_baseline_arm_needs_a_third_slot() -> None:
+    """Without one the plan is refused; with one the candidate is compared at equal shares."""
+    body = {"plan": "canary", "equal_baseline": True}
+    with pytest.raises(PlanInvalidError, match=r"equal_baseline: .* third slot, and there are 2"):
+        PlanBook().plan(body, tags={})
+    plan = PlanBook(slots=3).plan(body, tags={})
+    assert plan is not None
+    shares = [plan.rule.share_of(step) for step in range(len(plan.rule.steps))]
+    assert shares == [0.5] * len(shares)
+    assert plan.guard.share_of(plan.guard_step) == 0.95

@@ -222,18 +222,6 @@ class StartExperimentBody(_Body):
 class ArmResults(_Body):
     """What the newest look at an experiment shows of one arm against the control."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "version": 3,
-                "build_id": "b1f0a4be-30c7-4a0f-8b2e-7d1b5f3e9c02",
-                "action": "inconclusive",
-                "checks": [{"name": "sample-ratio", "passed": True}],
-                "results": [{"metric": "purchase", "estimate": 0.04, "verdict": "inconclusive"}],
-            }
-        }
-    )
-
     version: int
     build_id: str
     action: str = Field(description="What `conch.ab.decide` makes of it.")

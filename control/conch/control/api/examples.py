@@ -157,7 +157,16 @@ RELEASE: Final[dict[str, Any]] = {
     "plan_digest": "",
     "paused": False,
     "hold": None,
-    "stages": [{"number": 0, "step": 0, "weight": 10.0, "started_at": _AT, "ended_at": None}],
+    "stages": [
+        {
+            "number": 0,
+            "step": 0,
+            "weight": 10.0,
+            "control_weight": None,
+            "started_at": _AT,
+            "ended_at": None,
+        }
+    ],
     "created_at": _AT,
     "finished_at": None,
     "job": None,
@@ -345,6 +354,15 @@ ANSWERS: Final[dict[str, Any]] = {
     "experiments": [EXPERIMENT],
     "experiment being prepared": {**EXPERIMENT, "status": "preparing", "started_at": None},
     "findings": [FINDING],
+    "experiment results": [
+        {
+            "version": 2,
+            "build_id": _BUILD_ID,
+            "action": "inconclusive",
+            "checks": [{"name": "sample-ratio", "passed": True}],
+            "results": [{"metric": "purchase", "estimate": 0.04, "verdict": "inconclusive"}],
+        }
+    ],
     "prediction": PREDICTION,
     "platform": PLATFORM,
     "mlflow": MLFLOW,

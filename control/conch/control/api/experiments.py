@@ -126,7 +126,7 @@ def list_findings(
 @router.get(
     "/experiments/{experiment_id}/results",
     summary="What each arm shows",
-    responses=documented(NotFoundError),
+    responses={**examples.answers("experiment results"), **documented(NotFoundError)},
 )
 def experiment_results(experiment_id: str, given: Given) -> list[ArmResults]:
     """Return, of the newest look, every metric of every treatment against the control."""

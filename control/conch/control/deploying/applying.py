@@ -29,6 +29,7 @@ from .moving import (
     begin,
     close_stage,
     hold_of,
+    let_arm_go,
     let_go,
     open_release,
     place,
@@ -173,6 +174,7 @@ def _end(tx: Transaction, world: World, release: Release, error: ConchError) -> 
             finished_at=world.now,
         )
     let_go(tx, release, release.candidate_build_id, at=world.now)
+    let_arm_go(tx, release, at=world.now)
     record(
         tx, ended, action=ended.status.value, code=error.code, message=error.message, now=world.now
     )

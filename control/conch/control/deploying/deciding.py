@@ -73,7 +73,7 @@ class QuarantinedError(ConchError):
 
 
 class ArmLostError(ConchError):
-    """An arm of an experiment cannot serve, so that nothing is left to compare."""
+    """An arm of a comparison cannot serve, so that nothing is left to compare."""
 
     code = "arm-lost"
 
@@ -227,7 +227,13 @@ def _release(world: World) -> tuple[Step, ...]:
     serving = world.serving_of(release.candidate_build_id)
     if serving is None or serving.status is ServingStatus.FAILED:
         return (EndRelease(release=release, reason=_cannot_serve(world, release, serving)),)
-    if release.status is ReleaseStatus.PREPARING and serving.status is ServingStatus.READY:
+    arm = world.baseline_arm
+    if release.baseline_slot is not None and (arm is None or arm.status is ServingStatus.FAILED):
+        return (EndRelease(release=release, reason=_cannot_compare(world, release, arm)),)
+    ready = serving.status is ServingStatus.READY and (
+        arm is None or arm.status is ServingStatus.READY
+    )
+    if release.status is ReleaseStatus.PREPARING and ready:
         plan = plan_in(release)
         if plan is None or Gate.START not in plan.approvals or Gate.START in release.approved:
             return () if release.paused else (StartTraffic(release=release),)
@@ -245,6 +251,15 @@ def _cannot_serve(world: World, release: Release, serving: Serving | None) -> Co
     return kind(
         f"Version {version.version} of {version.name!r} cannot serve: {why}",
         hint="The live version was not touched. Register a corrected version.",
+    )
+
+
+def _cannot_compare(world: World, release: Release, arm: Serving | None) -> ConchError:
+    why = arm.reason["message"] if arm is not None and arm.reason else "it is in no slot."
+    return ArmLostError(
+        f"{world.called(release.baseline_build_id)} cannot be served in slot "
+        f"{release.baseline_slot} as well, to be compared with: {why}",
+        hint="Start the release again, or without `equal_baseline`.",
     )
 
 
@@ -284,7 +299,7 @@ def _retire(world: World) -> Iterator[Step]:
         if serving.status is ServingStatus.RETIRING:
             if not _routed(world, serving):
                 yield Unload(serving=serving)
-        elif (
+        elif serving not in (world.serving_of(serving.build_id), world.baseline_arm) or (
             serving.build_id not in needed
             and serving.retire_at is not None
             and serving.retire_at <= world.now

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from conch.ab import Baseline
 from conch.core import TOTAL_WEIGHT, SlotName
 
 from ..plans import Plan, Road, plan_of
@@ -58,11 +59,19 @@ def open_release(
 ) -> Release:
     """Write a new release, and give its candidate a slot beside the live version.
 
+    A plan that compares at equal shares gives the live build another slot as well.
+
     Args:
         weight: What the candidate gets once it is ready, in basis points; a plan's own first step
             stands in for it.
     """
     identity = new_id()
+    seat = _seat(tx, deployment, live, candidate, slots=slots, now=now)
+    arm = None
+    if plan is not None and plan.rule.baseline is Baseline.EQUAL_SHARE:
+        taken = {seat, _slot_of(tx, deployment, live)}
+        arm = next(slot for slot in slots if slot not in taken)
+        place(tx, deployment_id=deployment.id, build_id=live.id, slot=arm, now=now)
     release = tx.releases.add(
         Release(
             id=identity,
@@ -77,11 +86,11 @@ def open_release(
             note=note,
             plan=None if plan is None else plan.as_dict(),
             plan_digest="" if plan is None else plan.digest,
+            baseline_slot=arm,
             created_at=now,
         )
     )
     tx.deployments.change(deployment, salt=release.salt)
-    _seat(tx, deployment, live, candidate, slots=slots, now=now)
     return release
 
 
@@ -115,6 +124,7 @@ def open_stage(
     """Put a new weight in force: the stage that was ends, and the next one begins."""
     closed = close_stage(tx, release, now=now)
     number = 0 if closed is None else closed.number + 1
+    plan = None if release.baseline_slot is None else plan_in(release)
     tx.stages.add(
         Stage(
             id=new_id(),
@@ -122,6 +132,7 @@ def open_stage(
             number=number,
             step=step,
             weight=weight,
+            control_weight=None if plan is None else plan.rule.control_weight_of(weight),
             created_at=now,
         )
     )
@@ -153,6 +164,7 @@ def promote(
     close_stage(tx, release, now=now)
     go_live(tx, deployment, release.candidate_build_id)
     let_go(tx, release, release.baseline_build_id, at=now + timedelta(seconds=keep_s))
+    let_arm_go(tx, release, at=now)
     return _end(tx, release, ReleaseStatus.PROMOTED, weight=TOTAL_WEIGHT, reason=None, now=now)
 
 
@@ -164,6 +176,7 @@ def roll_back(
     go_live(tx, deployment, release.baseline_build_id)
     until = now + timedelta(seconds=release.bake_s)
     let_go(tx, release, release.candidate_build_id, at=until)
+    let_arm_go(tx, release, at=now)
     return _end(tx, release, ReleaseStatus.ROLLED_BACK, weight=0, reason=reason, now=now)
 
 
@@ -178,6 +191,18 @@ def go_live(tx: Transaction, deployment: Deployment, build_id: str) -> None:
 def let_go(tx: Transaction, release: Release, build_id: str, *, at: datetime) -> None:
     """Let a build be unloaded from a moment on."""
     for serving in tx.servings.find(deployment_id=release.deployment_id, build_id=build_id):
+        tx.servings.change(serving, retire_at=at)
+
+
+def let_arm_go(tx: Transaction, release: Release, *, at: datetime) -> None:
+    """Let the live build be unloaded from the slot in which it was only compared with."""
+    if release.baseline_slot is None:
+        return
+    for serving in tx.servings.find(
+        deployment_id=release.deployment_id,
+        build_id=release.baseline_build_id,
+        slot=release.baseline_slot,
+    ):
         tx.servings.change(serving, retire_at=at)
 
 
@@ -250,16 +275,24 @@ def _seat(
     *,
     slots: tuple[SlotName, ...],
     now: datetime,
-) -> None:
+) -> SlotName:
     """Keep the candidate where it is still loaded, or give it the slot beside the live one."""
     servings: list[Serving] = tx.servings.find(deployment_id=deployment.id)
     for serving in servings:
         if serving.build_id == build.id and serving.status is ServingStatus.READY:
             tx.servings.change(serving, retire_at=None)
-            return
-    taken = next(s.slot for s in servings if s.build_id == live.id)
+            return serving.slot
+    taken = _slot_of(tx, deployment, live)
     slot = next(slot for slot in slots if slot != taken)
     place(tx, deployment_id=deployment.id, build_id=build.id, slot=slot, now=now)
+    return slot
+
+
+def _slot_of(tx: Transaction, deployment: Deployment, live: Build) -> SlotName:
+    """Return where the live build was first loaded: a later slot of it is only compared with."""
+    serving = tx.servings.first(deployment_id=deployment.id, build_id=live.id)
+    assert serving is not None, "a live build is in a slot"
+    return serving.slot
 
 
 def _end(

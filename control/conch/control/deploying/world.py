@@ -85,8 +85,18 @@ class World:
         return self.builds[self.deployment.live_build_id]
 
     def serving_of(self, build_id: str) -> Serving | None:
-        """Return where a build is, or is to be, loaded."""
-        return next((s for s in self.servings if s.build_id == build_id), None)
+        """Return where a build is, or is to be, loaded to serve; not where it is compared with."""
+        arm = self.baseline_arm
+        return next((s for s in self.servings if s.build_id == build_id and s is not arm), None)
+
+    @property
+    def baseline_arm(self) -> Serving | None:
+        """Where the open release serves its baseline once more, to compare with it."""
+        release = self.release
+        if release is None or release.baseline_slot is None:
+            return None
+        place = (release.baseline_slot, release.baseline_build_id)
+        return next((s for s in self.servings if (s.slot, s.build_id) == place), None)
 
     @property
     def predecessor(self) -> Build | None:
@@ -278,7 +288,11 @@ def desired_split(world: World) -> TrafficSplit | None:
         weights = {key: int(weight) for key, weight in experiment.shares.items()}
         order = [*experiment.treatments, experiment.control_build_id]
         divided_by = experiment.id
-    ready = {s.build_id: s for s in world.servings if s.status is ServingStatus.READY}
+    ready = {
+        s.build_id: s
+        for s in world.servings
+        if s.status is ServingStatus.READY and s is world.serving_of(s.build_id)
+    }
     if live.id not in ready:
         return None
     order += [build_id for build_id in ready if build_id not in order]
@@ -293,6 +307,8 @@ def desired_split(world: World) -> TrafficSplit | None:
         for build_id in order
         if build_id in ready
     )
+    if divided_by and release is not None and (again := world.baseline_arm) is not None:
+        arms = _with_baseline_arm(arms, release, again)
     if sum(arm.weight for arm in arms) != TOTAL_WEIGHT:  # an arm went away under the division
         arms = tuple(
             replace(arm, weight=TOTAL_WEIGHT if arm.build_id == live.id else 0) for arm in arms
@@ -305,3 +321,21 @@ def desired_split(world: World) -> TrafficSplit | None:
         release=divided_by,
         stage=stage,
     )
+
+
+def _with_baseline_arm(arms: tuple[Arm, ...], release: Release, again: Serving) -> tuple[Arm, ...]:
+    """Give the baseline's second slot as much as the candidate has, or all that there is.
+
+    It comes last, so that a unit once in it stays while its weight grows, as in the candidate.
+    """
+    by_build = {arm.build_id: arm for arm in arms}
+    candidate = by_build.get(release.candidate_build_id)
+    baseline = by_build.get(release.baseline_build_id)
+    if candidate is None or baseline is None:
+        return arms
+    weight = min(candidate.weight, baseline.weight)
+    rest = replace(baseline, weight=baseline.weight - weight)
+    found = tuple(rest if arm is baseline else arm for arm in arms)
+    if again.status is not ServingStatus.READY:
+        return found
+    return (*found, replace(baseline, slot=again.slot, weight=weight))

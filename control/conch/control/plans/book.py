@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from conch.ab import Baseline
+
 from .bodies import completed, merged, read_plan_file
 from .files import plan_from
 from .presets import MANUAL, presets
 from .values import Plan, PlanInvalidError
 
+_SLOTS_OF_A_RELEASE: Final = 2
 WAIT: Final = "wait"
 """A newly verified version waits for a person."""
 
@@ -39,6 +42,7 @@ class PlanBook:
             verified version does.
         patch: Likewise for a version of the same graph with other weights; None: as `usual`.
         slo_ms: What counts as slow where neither the plan nor the model says, in milliseconds.
+        slots: How many slots a model may be in; a baseline arm needs a third.
         shadows: Whether answers are captured, without which copies of requests compare nothing.
     """
 
@@ -46,6 +50,7 @@ class PlanBook:
     patch: str | None = None
     slo_ms: float | None = None
     shadows: bool = True
+    slots: int = 2
 
     def plan(
         self,
@@ -84,6 +89,12 @@ class PlanBook:
             raise PlanInvalidError(
                 "shadow: answers are not captured here, so nothing could be compared.",
                 hint="Turn on `capture.enabled` in the settings, or set `shadow` to false.",
+            )
+        if plan.rule.baseline is Baseline.EQUAL_SHARE and self.slots <= _SLOTS_OF_A_RELEASE:
+            raise PlanInvalidError(
+                f"equal_baseline: the baseline arm needs a third slot, and there are {self.slots}.",
+                hint='Add one: `serving.slots = ["a", "b", "c"]`, then `conch up`; or compare at '
+                "equal shares with `steps: [50]`.",
             )
         return plan
 

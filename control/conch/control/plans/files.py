@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from conch.ab import Kind, Measure, Metric, ReleasePlan, Step
+from conch.ab import Baseline, Kind, Measure, Metric, ReleasePlan, Step
 from conch.core import TOTAL_WEIGHT, ConchError
 
 from ..evidence import check_plan, parse_source
@@ -87,6 +87,7 @@ def _plan(part: PlanPart) -> Plan:
             freshness_s=part.freshness_s,
             exposure_limit=part.exposure_limit,
             srm_alpha=part.srm_alpha,
+            baseline=Baseline.EQUAL_SHARE if part.equal_baseline else Baseline.REST,
         )
         check_plan(rule)
     return Plan(

@@ -23,15 +23,6 @@ def _two_decimals(value: float) -> float:
     return value
 
 
-def _no_equal_baseline(value: bool) -> bool:
-    if value:  # refused rather than passed over: the plan shown is the plan applied
-        raise ValueError(
-            "a baseline arm of equal share needs a third slot, and a release has two; compare at "
-            "equal shares with `steps: [50]`"
-        )
-    return value
-
-
 Percent = Annotated[float, Field(ge=0, le=100), AfterValidator(_two_decimals)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=366 * 86_400)]
@@ -99,7 +90,7 @@ class PlanPart(_Part):
     srm_alpha: float = Field(default=0.001, gt=0, lt=1)
     shadow: ShadowPart | None = None
     approve: tuple[Gate, ...] = ()
-    equal_baseline: Annotated[bool, AfterValidator(_no_equal_baseline)] = False
+    equal_baseline: bool = False
     patch_only: bool = False
     record_every_s: float = Field(default=60.0, gt=0, le=86_400)
 

@@ -91,7 +91,8 @@ def model_view(
 def version_view(version: Version, context: Context) -> VersionView:
     """Show a version by its live build, else by the one that is in a slot, else by the newest."""
     live_id = context.deployment.live_build_id if context.deployment else None
-    servings = {one.build_id: one for one in context.servings}
+    # The oldest: a build is in a second slot only to be compared with.
+    servings = {one.build_id: one for one in reversed(context.servings)}
     own = [
         one
         for one in context.builds
@@ -228,6 +229,7 @@ def stage_view(stage: Stage) -> StageView:
         number=stage.number,
         step=stage.step,
         weight=percent(stage.weight),
+        control_weight=None if stage.control_weight is None else percent(stage.control_weight),
         started_at=stage.created_at,
         ended_at=stage.ended_at,
     )

@@ -160,12 +160,14 @@ class StageView(View):
         number: Counts from 0 within the release.
         step: Index of the plan's step; the bake time comes after the last one.
         weight: The candidate's share in percent.
+        control_weight: The share of the arm that it is compared with; null: everybody else.
         ended_at: Null while it is in force.
     """
 
     number: int
     step: int
     weight: float
+    control_weight: float | None
     started_at: datetime
     ended_at: datetime | None
 

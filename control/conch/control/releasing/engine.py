@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from conch.ab import Evidence, as_json
-from conch.core import ConchError, TritonName
+from conch.core import ConchError, SlotName, TritonName
 
 from ..deploying.moving import (
     bake,
@@ -123,7 +123,7 @@ class ReleaseEngine:
         plan = plan_in(release)
         assert plan is not None, "only planned releases are looked at"
         candidate = _arm(tx, release, release.candidate_build_id)
-        control = _arm(tx, release, release.baseline_build_id)
+        control = _arm(tx, release, release.baseline_build_id, slot=release.baseline_slot)
         if candidate is None or control is None:
             return None, stages
         deployment = tx.deployments.get(release.deployment_id)
@@ -217,23 +217,28 @@ def question_of(
     ), stages
 
 
-def _arm(tx: Transaction, release: Release, build_id: str) -> ServedArm | None:
-    serving: Serving | None = tx.servings.first(
-        deployment_id=release.deployment_id, build_id=build_id
-    )
+def _arm(
+    tx: Transaction, release: Release, build_id: str, *, slot: SlotName | None = None
+) -> ServedArm | None:
+    serving = _serving(tx, release, build_id, slot)
     if serving is None:
         return None
     return ServedArm(build_id=build_id, ordinal=tx.builds.get(build_id).ordinal, slot=serving.slot)
 
 
+def _serving(
+    tx: Transaction, release: Release, build_id: str, slot: SlotName | None
+) -> Serving | None:
+    where = {} if slot is None else {"slot": slot}
+    return tx.servings.first(deployment_id=release.deployment_id, build_id=build_id, **where)
+
+
 def _unserved(tx: Transaction, release: Release) -> str:
-    for build_id, what in (
-        (release.candidate_build_id, "candidate"),
-        (release.baseline_build_id, "baseline"),
+    for build_id, what, slot in (
+        (release.candidate_build_id, "candidate", None),
+        (release.baseline_build_id, "baseline", release.baseline_slot),
     ):
-        serving: Serving | None = tx.servings.first(
-            deployment_id=release.deployment_id, build_id=build_id
-        )
+        serving = _serving(tx, release, build_id, slot)
         if serving is None or serving.status is not ServingStatus.READY:
             how = "in no slot" if serving is None else serving.status.value
             return f"The {what} is {how}, not ready."

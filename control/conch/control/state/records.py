@@ -256,6 +256,8 @@ class Release:
         paused: Whether a person stopped it from going on by itself.
         approved: The gates that a person opened.
         hold: Why it does not go on by itself, with `code`, `message` and `since`; None: it does.
+        baseline_slot: Where the live build is served once more, with as much traffic as the
+            candidate, to be compared with it; None: the candidate is compared with all others.
     """
 
     id: str
@@ -275,6 +277,7 @@ class Release:
     paused: bool = False
     approved: tuple[str, ...] = ()
     hold: Json | None = None
+    baseline_slot: SlotName | None = None
     created_at: datetime
     finished_at: datetime | None = None
     revision: int = 1

@@ -229,6 +229,7 @@ releases = Table(
     Column("paused", Boolean, nullable=False),
     Column("approved", Words, nullable=False),
     _json("hold", nullable=True),
+    Column("baseline_slot", String(16)),
     _moment("created_at"),
     _moment("finished_at", nullable=True),
     _revision(),
