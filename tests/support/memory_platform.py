@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tabled_evidence import TabledEvidence
 from conch.control.api import create_app
 from conch.control.client import Client
 from conch.control.keys import WEBHOOK_NAME, ensure_key
+from conch.control.metrics import Metrics
 from conch.control.plane import ControlPlane
 from conch.control.ports import Target
 from conch.control.recording import Recording
@@ -126,6 +128,7 @@ def running_memory_platform(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     on: Target | None = None,
+    counted: bool = True,
     **given: Any,
 ) -> Iterator[MemoryPlatform]:
     """Run a platform for the block; its settings are in the home, as `conch up` leaves them.
@@ -133,6 +136,7 @@ def running_memory_platform(
     Args:
         now: The control plane's clock.
         on: The target that it acts on; None: the platform's own, in memory.
+        counted: Whether somebody looks at what servers count; there are none here to look at.
         given: Groups of settings over those of the tests.
     """
     registry_folder = home / "registry"
@@ -162,6 +166,9 @@ def running_memory_platform(
             evidence=evidence,
             now=now,
             webhook_secret=ensure_key(home, WEBHOOK_NAME),
+            metrics=Metrics(lambda: (), now=time.time, every_s=10, window_s=60)
+            if counted
+            else None,
             recording=Recording(
                 home=home, access_log=home / "access.log", settings=settings.events
             ),

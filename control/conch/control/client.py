@@ -337,6 +337,10 @@ class Client:
         body = {"reason": reason}
         return self._object("POST", f"{_model(name)}/releases/current/rollback", json=body)
 
+    def arm_metrics(self, name: str) -> list[Json]:
+        """Return what each arm of a model's traffic did lately."""
+        return self._list("GET", f"/v1/deployments/{quote(name, safe='')}/metrics")
+
     # --- experiments
 
     def experiments(self, *, model: str | None = None, limit: int = 100) -> list[Json]:

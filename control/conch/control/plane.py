@@ -25,6 +25,7 @@ from .evidence.gathering import LogEvidence
 from .experiments import ExperimentEngine, Experiments
 from .jobs import Kind, ThreadRunner, this_process
 from .leading import RENEW_S, Leadership, NotLeaderError
+from .metrics import Metrics
 from .plans import PlanBook
 from .ports import Target, Workshop
 from .receiving import Inbox
@@ -106,6 +107,7 @@ class ControlPlane:
         evidence: Tells what was observed of a release; None: what the event log counts.
         keep_webhook: Makes MLflow's webhook what it should be; None: somebody else sees to it.
         recording: The event log; None: there is none.
+        metrics: What the servers count; None: nobody can tell.
         now: The clock.
 
     Attributes:
@@ -121,6 +123,7 @@ class ControlPlane:
         inbox: Where webhooks arrive.
         subscription: How the webhook stands; None where somebody else sees to it.
         recording: The event log, closed by `stop`.
+        metrics: What the servers count; None where nobody can tell.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class ControlPlane:
         webhook_secret: str | None = None,
         keep_webhook: Callable[[], WebhookAction] | None = None,
         recording: Recording | None = None,
+        metrics: Metrics | None = None,
         evidence: EvidenceSource | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -234,6 +238,9 @@ class ControlPlane:
         ]
         if self.subscription is not None:
             self._loops.append(Loop("subscribe", self.subscription.run, every_s=_SUBSCRIBE_EVERY_S))
+        self.metrics = metrics
+        if metrics is not None:
+            self._loops.append(Loop("metrics", metrics.look, every_s=settings.metrics.every_s))
         self.recording = recording
         if recording is not None:
             self._loops += [

@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
-from conch.local import Home, LocalTarget, require
+from conch.local import Home, LocalTarget, metrics_pages, require
 from conch.model_repo_builder import Workbench
 
 from .api import create_app
 from .keys import WEBHOOK_NAME, ensure_key
+from .metrics import PREFIXES, Metrics, Page
 from .plane import ControlPlane
 from .platform import local_settings, runtime_spec, serving_home
 from .ports import Target
@@ -52,8 +54,36 @@ def assemble(settings: Settings, target: Target) -> tuple[ControlPlane, Workbenc
             access_log=Home(serving_home(settings)).access_log,
             settings=settings.events,
         ),
+        metrics=_metrics(settings),
     )
     return plane, workbench
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    """Return what is counted on this machine; a cluster has a Prometheus of its own."""
+    if settings.kserve.profile is not None:
+        return None
+    home = Home(serving_home(settings))
+
+    def pages() -> list[Page]:
+        return [
+            Page(
+                name=page.name,
+                fetch=page.fetch,
+                labels={"slot": page.slot, "server": page.name} if page.slot else {},
+                prefixes=PREFIXES,
+            )
+            for page in metrics_pages(home)
+        ]
+
+    given = settings.metrics
+    return Metrics(
+        pages,
+        now=time.time,
+        every_s=given.every_s,
+        window_s=given.window_s,
+        prometheus_url=given.prometheus_url,
+    )
 
 
 @contextmanager

@@ -219,6 +219,22 @@ class EventSettings(_Group):
     )
 
 
+class MetricsSettings(_Group):
+    """What is counted by Triton and Envoy, for people to see beside a release."""
+
+    prometheus_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="A Prometheus that scrapes `/metrics`. None: conch looks itself.",
+    )
+    every_s: float = Field(
+        default=10.0, gt=0, le=300, description="Seconds between two looks, or two scrapes."
+    )
+    window_s: float = Field(
+        default=120.0, gt=0, le=86_400, description="Seconds that readings are taken over."
+    )
+
+
 class CaptureSettings(_Group):
     """Keeping inputs and outputs of a share of the requests."""
 
@@ -266,6 +282,7 @@ class Settings(BaseSettings):
     kserve: KServeSettings = KServeSettings()
     release: ReleaseSettings = ReleaseSettings()
     events: EventSettings = EventSettings()
+    metrics: MetricsSettings = MetricsSettings()
     capture: CaptureSettings = CaptureSettings()
 
     @classmethod

@@ -40,7 +40,8 @@ def metrics_pages(home: Home) -> tuple[MetricsPage, ...]:
     pages = [
         MetricsPage(name=name, slot=one.slot, fetch=_triton(one.ports["metrics"]))
         for name, one in observed.instances.items()
-        if one.slot is not None and one.phase is Phase.READY
+        # A server that somebody else runs has no such port that is known here.
+        if one.slot is not None and one.phase is Phase.READY and "metrics" in one.ports
     ]
     admin = EnvoyAdmin(home.envoy, timeout_s=_TIMEOUT_S)
     pages.append(MetricsPage(name="envoy", slot="", fetch=lambda: admin.get(_ENVOY)))

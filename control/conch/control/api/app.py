@@ -22,6 +22,7 @@ from . import (
     health,
     hooks,
     jobs,
+    metrics,
     mlflow,
     models,
     platform,
@@ -66,13 +67,14 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
     app.include_router(health.router)
     app.include_router(predictions.router)
     app.include_router(hooks.router)
+    app.include_router(metrics.page)
     closed = APIRouter(
         prefix="/v1",
         dependencies=[Depends(require_administrator)],
         responses=documented(UnauthorizedError),
     )
     parts = (models, builds, deployments, releases, experiments, jobs, platform, mlflow, events)
-    for part in (*parts, shadows):
+    for part in (*parts, shadows, metrics):
         closed.include_router(part.router)
     app.include_router(closed)
     handle_problems(app)

@@ -229,6 +229,28 @@ class ArmResults(_Body):
     results: list[dict[str, Any]]
 
 
+class ReadingShown(_Body):
+    """A number over the window, or the reason why there is none."""
+
+    value: float | None
+    covered_s: float = Field(description="Seconds between the first and the last sample.")
+    trouble: str | None = Field(description="Why not, for machines.")
+    because: str = Field(description="Why not, in words.")
+
+
+class ArmMetricsShown(_Body):
+    """What one arm of a model's traffic did in the last window."""
+
+    version: int | None
+    ordinal: int
+    slot: str
+    weight: float = Field(description="Share of the traffic in percent.")
+    readings: dict[str, ReadingShown] = Field(
+        description="`requests_per_s`, `failure_share`, `mean_ms` and `queue_ms` of the version as "
+        "Triton counts; `slot_p50_ms` and `slot_p99_ms` of its slot as the gateway does."
+    )
+
+
 class WeightBody(_Body):
     """A new share of the traffic for the candidate."""
 

@@ -354,6 +354,17 @@ ANSWERS: Final[dict[str, Any]] = {
     "experiments": [EXPERIMENT],
     "experiment being prepared": {**EXPERIMENT, "status": "preparing", "started_at": None},
     "findings": [FINDING],
+    "arm metrics": [
+        {
+            "version": 2,
+            "ordinal": 2,
+            "slot": "b",
+            "weight": 10.0,
+            "readings": {
+                "queue_ms": {"value": 0.4, "covered_s": 110.0, "trouble": None, "because": ""}
+            },
+        }
+    ],
     "experiment results": [
         {
             "version": 2,

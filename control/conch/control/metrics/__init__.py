@@ -8,6 +8,8 @@ together. They could decide only where every request is routed by itself at rand
 """
 
 from .arms import ArmReadings, read_arm
+from .collecting import PREFIXES, ArmMetrics, Metrics
+from .merging import merged
 from .prometheus import PrometheusSource
 from .readings import Reading, Trouble, increase, quantile
 from .scraping import Page, Scraper
@@ -22,8 +24,11 @@ from .series import (
 )
 
 __all__ = [
+    "PREFIXES",
+    "ArmMetrics",
     "ArmReadings",
     "ClocksDisagreeError",
+    "Metrics",
     "Page",
     "PrometheusSource",
     "Reading",
@@ -36,6 +41,7 @@ __all__ = [
     "Trouble",
     "Window",
     "increase",
+    "merged",
     "quantile",
     "read_arm",
 ]
