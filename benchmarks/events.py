@@ -25,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -63,18 +64,23 @@ def main() -> int:
     if arguments.writer is not None:
         return write_numbers(arguments.writer)
     events = 20_000 if arguments.quick else 200_000
+    kills = 4_000 if arguments.quick else 20_000
+    parts: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "http": lambda folder: measure_http(folder, events),
+        "append": lambda folder: measure_appends(folder, events, arguments.threads),
+        "kills": lambda folder: measure_kills(folder, kills),
+        "join": lambda folder: measure_join(folder, events),
+    }
+    result: dict[str, Any] = {"quick": arguments.quick}
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
-        directory = Path(name)
-        result: dict[str, Any] = {
-            "quick": arguments.quick,
-            "http": measure_http(directory / "http", events),
-            "append": measure_appends(directory / "append", events, arguments.threads),
-            "kills": measure_kills(directory / "kills", 4_000 if arguments.quick else 20_000),
-            "join": measure_join(directory / "join", events),
-        }
+        for part, measure in parts.items():
+            began = time.perf_counter()
+            print(f"{part} ...", file=sys.stderr, flush=True)
+            result[part] = measure(Path(name) / part)
+            print(f"{part}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
     result["ok"] = result["kills"]["ok"] and result["join"]["ok"]
     if not arguments.json:
-        for part in ("http", "append", "kills", "join"):
+        for part in parts:
             print(part, *(f"{key}={value}" for key, value in result[part].items()), sep="\n  ")
     print(json.dumps(result))
     return 0 if result["ok"] else 1
@@ -280,10 +286,14 @@ def feed(stream: IO[bytes], order: list[int], end: bool) -> None:
 
 def write_numbers(directory: Path) -> int:
     """Be the writer: store an event for each number on stdin, print it once it is durable."""
-    speaking = threading.Lock()
+    speaking, listening = threading.Lock(), threading.Lock()
 
     def work() -> None:
-        for line in iter(sys.stdin.buffer.readline, b""):
+        while True:
+            with listening:  # two threads in one `readline` lose lines
+                line = sys.stdin.buffer.readline()
+            if not line:
+                return
             log.append([exposure(int(line))])
             with speaking:
                 sys.stdout.buffer.write(line)
