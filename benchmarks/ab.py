@@ -137,8 +137,9 @@ def summarised(rows: int) -> dict[str, float]:
         )
         summary = (
             "SELECT ordinal, count(*), count(*) FILTER (errors), count(*) FILTER (slow) FROM "
-            "(SELECT ordinal, unit_hash, max(status) >= 500 AS errors, max(latency_ms) > 100 AS "
-            f"slow FROM {files} WHERE kind = 'exposure' GROUP BY ordinal, unit_hash) "
+            "(SELECT ordinal, hash(unit_hash) AS unit, max(status) >= 500 AS errors, "
+            f"max(latency_ms) > 100 AS slow FROM {files} WHERE kind = 'exposure' "
+            "GROUP BY ordinal, unit) "
             "GROUP BY ordinal"
         )
         times: dict[str, float] = {}

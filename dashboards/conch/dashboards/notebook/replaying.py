@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import numpy as np
@@ -31,6 +31,10 @@ from conch.ab import (
 )
 
 from .stories import NotebookError, Story
+
+_UNITS: Final = "REPLACE (hash(unit_hash) AS unit_hash)"
+"""Units as 64 bits in the place of 16 letters: groups of them are found in half of the time. Of a
+million units two meet with a chance of 3e-8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +98,14 @@ def replay_events(
     with duckdb.connect(":memory:") as connection:
         names = [str(path) for path in files]
         connection.execute(
-            "CREATE TABLE seen AS SELECT *, ordinal = ? AS candidate "
+            f"CREATE TABLE seen AS SELECT * {_UNITS}, ordinal = ? AS candidate "
             "FROM read_parquet(?, union_by_name = true) "
             "WHERE kind = 'exposure' AND release = ? AND ordinal IN (?, ?)",
             [arms.candidate, names, release, arms.control, arms.candidate],
         )
         connection.execute(
-            "CREATE TABLE reported AS SELECT * FROM read_parquet(?, union_by_name = true) "
-            "WHERE kind = 'metric'",
+            f"CREATE TABLE reported AS SELECT * {_UNITS} "
+            "FROM read_parquet(?, union_by_name = true) WHERE kind = 'metric'",
             [names],
         )
         first, last = _one(connection, "SELECT min(occurred_at), max(occurred_at) FROM seen")
