@@ -128,6 +128,7 @@ def local_settings(settings: Settings) -> local.LocalSettings:
         servers=given,
         tritonserver=serving.tritonserver,
         backend_directory=serving.backend_directory,
+        serves=settings.serves_here,
         inference_host=settings.api.host,
         inference_port=settings.api.inference_port,
         control_address=f"{settings.api.host}:{settings.api.control_port}",
@@ -194,17 +195,18 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
     """Write what the supervisor should run, without starting it.
 
     Raises:
-        RuntimeMissingError: `conch runtime install` was not run.
+        RuntimeMissingError: `conch runtime install` was not run, and this machine is to serve.
         MlflowMissingError: An MLflow server should run and is not installed.
         PortTakenError: Another program listens where conch should.
         TritonUnusableError: The `tritonserver` that the settings name cannot be run.
         ServerUnsuitableError: A server that the settings name answers, and cannot be worked with.
     """
-    runtime = local.require(runtime_root, spec=runtime_spec(settings))
     serving = local_settings(settings)
-    for problem in local.unusable(serving, runtime, serving_home(settings)):
-        if not problem.retryable:  # one that is away may come later
-            raise problem
+    runtime = _runtime(settings, runtime_root)
+    if settings.serves_here:
+        for problem in local.unusable(serving, runtime, serving_home(settings)):
+            if not problem.retryable:  # one that is away may come later
+                raise problem
     own_mlflow = mlflow and settings.mlflow.uri is None
     if own_mlflow and not mlflow_server_installed():
         raise MlflowMissingError(
@@ -229,12 +231,19 @@ def prepare(settings: Settings, *, runtime_root: Path | None = None, mlflow: boo
     settings.save()  # after what it is compared with was written
 
 
+def _runtime(settings: Settings, root: Path | None) -> local.Runtime:
+    """Return the runtime; where a cluster serves nothing is run by it, so it may be missing."""
+    spec = runtime_spec(settings)
+    if settings.serves_here:
+        return local.require(root, spec=spec)
+    place = (root or local.default_root()) / spec.digest
+    return local.Runtime(root=place, library_directory=place)
+
+
 def ports(settings: Settings, *, own_mlflow: bool) -> dict[str, int]:
     """Return the ports that the platform listens on, by the setting that names each."""
-    found = {
-        "api.inference_port": settings.api.inference_port,
-        "api.control_port": settings.api.control_port,
-    }
+    found = {"api.inference_port": settings.api.inference_port} if settings.serves_here else {}
+    found["api.control_port"] = settings.api.control_port
     return found | ({"mlflow.port": settings.mlflow.port} if own_mlflow else {})
 
 

@@ -61,7 +61,7 @@ def assemble(settings: Settings, target: Target) -> tuple[ControlPlane, Workbenc
 
 def _metrics(settings: Settings) -> Metrics | None:
     """Return what is counted on this machine; a cluster has a Prometheus of its own."""
-    if settings.kserve.profile is not None:
+    if not settings.serves_here:
         return None
     home = Home(serving_home(settings))
 

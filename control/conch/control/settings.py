@@ -309,6 +309,11 @@ class Settings(BaseSettings):
         fresh.replace(path)
 
     @property
+    def serves_here(self) -> bool:
+        """Whether this machine serves, not a cluster."""
+        return self.kserve.profile is None
+
+    @property
     def database(self) -> str:
         """The control database's URL."""
         return self.database_url or f"sqlite:///{self.home / 'conch.db'}"

@@ -65,10 +65,11 @@ def wanted(desired: Desired, home: Home) -> dict[str, Instance]:
     Servers come before the gateway and that before the services: the order of starting.
     """
     found = []
-    for slot in sorted(desired.settings.slots):
-        for replica in range(desired.settings.slots[slot]):
-            found.append(_server(desired, home, SlotName(slot), replica))
-    found.append(Instance(name=ENVOY, kind=Kind.ENVOY, command=envoy(desired, home).digest))
+    if desired.settings.serves:
+        for slot in sorted(desired.settings.slots):
+            for replica in range(desired.settings.slots[slot]):
+                found.append(_server(desired, home, SlotName(slot), replica))
+        found.append(Instance(name=ENVOY, kind=Kind.ENVOY, command=envoy(desired, home).digest))
     for service in desired.services:
         digest = service_command(desired, service.name).digest
         found.append(Instance(name=service.name, kind=Kind.SERVICE, command=digest))

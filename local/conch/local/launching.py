@@ -107,7 +107,8 @@ def wait_until_ready(
                 progress(f"{name} is ready.")
             reported |= ready
             waiting = sorted(_expected(desired) - ready)
-            if not waiting and gateway.serves(observed.in_service()):
+            serves = desired.settings.serves
+            if not waiting and (not serves or gateway.serves(observed.in_service())):
                 return observed
         time.sleep(_POLL_S)
     raise SupervisorMissingError(
@@ -142,12 +143,15 @@ def stop(home: Path, *, timeout_s: float = 60.0) -> None:
 
 
 def _expected(desired: Desired) -> set[str]:
+    services = {service.name for service in desired.services}
+    if not desired.settings.serves:
+        return services
     servers = {
         f"triton-{slot}-{replica}"
         for slot, replicas in desired.settings.slots.items()
         for replica in range(replicas)
     }
-    return servers | {"envoy"} | {service.name for service in desired.services}
+    return servers | {"envoy"} | services
 
 
 def _lives(pid: int) -> bool:

@@ -68,6 +68,7 @@ class LocalSettings:
             runtime's.
         servers: By slot, the servers that somebody else runs; such a slot has no others, and
             `slots` says how many those are.
+        serves: Whether models are served here; where not, only services run.
     """
 
     slots: Mapping[str, int] = field(default_factory=lambda: {"a": 1, "b": 1})
@@ -89,6 +90,7 @@ class LocalSettings:
     tritonserver: Path | None = None
     backend_directory: Path | None = None
     servers: Mapping[str, tuple[GivenServer, ...]] = field(default_factory=dict)
+    serves: bool = True
 
     def __post_init__(self) -> None:
         if not self.slots:

@@ -67,6 +67,7 @@ WELL = Facts(
     ports=(PortFacts(setting="api.control_port", port=8090),),
     unconfined=(),
     mlflow_missing=False,
+    serves=True,
     runtime=RuntimeFacts(path="/r", numpy="1.26.4"),
     mlflow=mlflow(),
     database=database(),
@@ -202,3 +203,8 @@ def test_the_page_has_every_finding() -> None:
     kinds = {code: (str(k.severity), k.meaning, k.fix) for code, k in KINDS.items()}
     assert {code: (severity, meaning, fix) for code, severity, meaning, fix in rows} == kinds
     assert [row[0] for row in rows] == list(KINDS)
+
+
+def test_where_a_cluster_serves_no_runtime_is_missed() -> None:
+    """Triton and Envoy are wanted on the machine that serves."""
+    assert diagnose(replace(WELL, serves=False, runtime=None)) == ()

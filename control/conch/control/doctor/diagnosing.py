@@ -27,7 +27,7 @@ def diagnose(facts: Facts) -> tuple[Finding, ...]:
     found = [
         *_home(facts),
         *_machine(facts),
-        *_runtime(facts.runtime),
+        *(_runtime(facts.runtime) if facts.serves else ()),
         *_servers(facts),
         *_registry(facts),
         *_database(facts.database),

@@ -155,6 +155,7 @@ class Facts:
         memory_available_bytes: What can be had without swapping.
         unconfined: What build workers cannot be kept from on this machine, with the reason.
         mlflow_missing: Whether conch should start an MLflow server that is not installed.
+        serves: Whether this machine serves models; where a cluster does, no runtime is needed.
         runtime: None where none is installed.
         servers: The Triton servers that the settings name and that cannot be used.
         mlflow: None where conch's own server is not running.
@@ -172,6 +173,7 @@ class Facts:
     ports: tuple[PortFacts, ...]
     unconfined: tuple[str, ...]
     mlflow_missing: bool
+    serves: bool
     runtime: RuntimeFacts | None
     mlflow: MlflowFacts | None
     database: DatabaseFacts | None

@@ -66,11 +66,12 @@ def observe(settings: Settings, *, runtime_root: Path | None = None) -> Facts:
         ports=_ports(settings, own_mlflow=own_mlflow),
         unconfined=isolation_gaps(),
         mlflow_missing=own_mlflow and not platform.mlflow_server_installed(),
-        runtime=_runtime(settings, runtime_root),
+        serves=settings.serves_here,
+        runtime=_runtime(settings, runtime_root) if settings.serves_here else None,
         mlflow=ask_mlflow(settings, deliver=fit) if reachable else None,
         database=_database(settings),
         platform=state,
-        servers=_servers(settings, runtime_root),
+        servers=_servers(settings, runtime_root) if settings.serves_here else (),
     )
 
 
