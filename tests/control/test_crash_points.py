@@ -62,6 +62,7 @@ from conch.model_repo_builder import (
 
 NAME = ModelName("digits")
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+SLOTS = (SlotName("a"), SlotName("b"), SlotName("c"))
 
 
 SHADOWED = {
@@ -71,8 +72,9 @@ SHADOWED = {
     "step_minimum_s": 0,
     "step_minimum_units": 0,
     "bake_s": 0,
+    "equal_baseline": True,
 }
-"""Copies of requests, two steps, the promotion, and the end of a bake time of no length."""
+"""Copies of requests, two steps beside a baseline arm, promotion, and a bake time of no length."""
 
 COMPARED = {
     "goals": {"buys": {"source": "events:buys", "direction": "higher-is-better"}},
@@ -222,13 +224,17 @@ class Process:
         self.reconciler = Reconciler(
             database=self._database,
             target=target,
-            slots=(SlotName("a"), SlotName("b")),
+            slots=SLOTS,
             environment="test",
             now=self._now,
             wake_jobs=lambda: None,
         )
         self.releases = Releases(
-            database=self._database, reconciler=self.reconciler, now=self._now, bake_s=3600
+            database=self._database,
+            reconciler=self.reconciler,
+            now=self._now,
+            bake_s=3600,
+            plans=PlanBook(slots=len(SLOTS)),
         )
         evidence = CountedEvidence(now=NOW.timestamp(), copies=ShadowSummary(pairs=100))
         evidence.effects = effects
@@ -304,7 +310,7 @@ class Outside:
         database = Database(self.url)
         database.migrate()
         database.close()
-        self.target = MemoryTarget()
+        self.target = MemoryTarget(SLOTS)
         self.registry = CountedRegistry(folder / "registry")
         self.moments = count()
         self.register(1)
@@ -334,7 +340,9 @@ class Outside:
                     (s.slot, ordinal[s.build_id], s.status) for s in tx.servings.find()
                 ),
                 "releases": [(r.status, r.weight) for r in tx.releases.find()],
-                "stages": sorted((s.number, s.step, s.weight) for s in tx.stages.find()),
+                "stages": sorted(
+                    (s.number, s.step, s.weight, s.control_weight or 0) for s in tx.stages.find()
+                ),
                 "decisions": sorted(
                     (d.action, d.code) for d in tx.decisions.find() if d.action != "stay"
                 ),
@@ -489,6 +497,8 @@ def test_the_story_ends_well(story: Told) -> None:
         assert state["routes"] == {"digits": [("b", 2, 10_000), ("a", 3, 0)]}
         assert set(effects) == common | {"unload", "follow", "forget"}
         assert {"shadow-passed", "harm-proven"} <= {code for _, code in state["decisions"]}
+        assert (1, 1, 5000, 5000) in state["stages"], "the baseline arm had as much"
+        assert effects.count("load") == 4
 
 
 @pytest.mark.timeout(900)  # a hundred lives of a platform, one after the other
