@@ -1,7 +1,26 @@
-"""Fixtures that every part's tests may use; their code is in `tests/support`."""
+"""Fixtures that every part's tests may use; their code is in `tests/support`.
+
+What starts servers for the session is here alone: a fixture that two folders name is two of it.
+"""
 
 from databases import database, database_url, postgres
+from kube_apiserver import apiserver, etcd, namespace
+from kube_clients import connect, kubeconfigs
 from mlflow_fixtures import mlflow_server
+from platform_fixtures import local_platform, serving_runtime
 from whole_platform import whole_platform
 
-__all__ = ["database", "database_url", "mlflow_server", "postgres", "whole_platform"]
+__all__ = [
+    "apiserver",
+    "connect",
+    "database",
+    "database_url",
+    "etcd",
+    "kubeconfigs",
+    "local_platform",
+    "mlflow_server",
+    "namespace",
+    "postgres",
+    "serving_runtime",
+    "whole_platform",
+]

@@ -177,6 +177,9 @@ class MemoryTarget:
         self._replicas[slot] = replicas
 
     def set_routes(self, splits: Sequence[TrafficSplit]) -> None:
+        models = [split.model for split in splits]
+        if len(set(models)) != len(models):
+            raise InvalidValueError(f"Two traffic splits for one model: {sorted(models)}.")
         with self._lock:
             self._routes = {split.model: split for split in splits}
 

@@ -48,7 +48,11 @@ class Target(Protocol):
         """Change how many servers a slot has; new ones get traffic once they hold what it holds."""
 
     def set_routes(self, splits: Sequence[TrafficSplit]) -> None:
-        """Make these splits the whole routing table; returns once the data plane acknowledged."""
+        """Make these splits the whole routing table; returns once the data plane acknowledged.
+
+        Raises:
+            InvalidValueError: Two splits are for one model.
+        """
 
 
 class Workshop(Protocol):
