@@ -334,6 +334,31 @@ def test_three_arms_are_compared_by_outcomes_that_arrive_as_events(world: World)
     assert min(answers) > 0.5 * max(answers) / 3
 
 
+def test_a_candidate_is_compared_with_an_arm_of_equal_share(world: World) -> None:
+    """The live version answers from two slots; only the units of the smaller one are compared."""
+    world.pair("equal", Flaw())
+    changes = {"equal_baseline": True, "step_minimum_s": 3600}
+    with world.callers("equal") as callers:
+        release = world.client.start_release("equal", 2, plan=PLAN, changes=changes)
+        world.client.wait_release_running("equal", timeout_s=60)
+        weights = {arm.slot: arm.weight for arm in world.split("equal").arms}
+        assert weights == {"b": 2_000, "a": 6_000, "c": 2_000}
+
+        def compared() -> tuple[int, int]:
+            looks = world.client.decisions(release["id"], records=True)
+            stages = [one["record"]["evidence"]["stages"][0] for one in looks if one["record"]]
+            newest = stages[0] if stages else {"control_units": 0, "candidate_units": 0}
+            return newest["control_units"], newest["candidate_units"]
+
+        until(lambda: min(compared()) > 200)
+        control, candidate = compared()
+        assert 0.7 < control / candidate < 1.4
+        world.client.abort("equal")
+        until(lambda: world.whole("equal") == 1)
+    assert callers.calls.failures == []
+    assert world.held("equal") is None
+
+
 def test_a_broken_sample_ratio_is_held(world: World) -> None:
     """Callers who keep away from the candidate break the comparison, and that is noticed."""
     world.pair("shy", Flaw())
