@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -278,4 +277,3 @@ class _Following:
             if one["number"] > self._seen:
                 self._seen = one["number"]
                 told(f"{one['at'][11:19]}  {one['action']}: {one['message']}")
-        sys.stderr.flush()

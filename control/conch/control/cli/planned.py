@@ -11,7 +11,7 @@ import typer
 from .exits import Exit
 from .plan_arguments import read_plan
 from .printing import answer, because, table, told
-from .releases import line_of
+from .releases import line_of, newest_of
 from .sessions import Home, Output, session_of
 
 if TYPE_CHECKING:
@@ -230,18 +230,7 @@ def _steps(body: dict[str, Any]) -> str:
 
 
 def _release(client: Client, name: str, release: str | None) -> str:
-    from ..client import ApiError
-
-    if release is not None:
-        return release
-    newest = client.releases(model=name, limit=1)
-    if not newest:
-        raise ApiError(
-            f"{name!r} has never been released.",
-            code="no-release",
-            hint="`conch release start` begins one; a model's first version needs none.",
-        )
-    return str(newest[0]["id"])
+    return str(newest_of(client, name)["id"]) if release is None else release
 
 
 class _Following:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from .plan_arguments import plan_lines, read_plan
 from .printing import answer, because, facts, table
 from .progress import watching
 from .sessions import Home, Output, session_of
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 app = typer.Typer(help="Move traffic between versions.", no_args_is_help=True)
 
@@ -106,18 +109,9 @@ def rollback(
 @app.command("show")
 def show(context: typer.Context, name: Name, home: Home = None, output: Output = None) -> None:
     """Show a model's newest release."""
-    from ..client import ApiError
-
     session = session_of(context, home, output)
     with session.client() as client:
-        found = client.releases(model=name, limit=1)
-    if not found:
-        raise ApiError(
-            f"{name!r} has never been released.",
-            code="no-release",
-            hint="`conch release start` begins one; a model's first version needs none.",
-        )
-    release = found[0]
+        release = newest_of(client, name)
     keys = (
         *("status", "weight", "plan", "bake_s", "note"),
         *("created_by", "created_at", "finished_at"),
@@ -155,6 +149,24 @@ def list_releases(
     )
     rows = ([*(one[key] for key in keys), because(one["reason"])] for one in found)
     answer(session, found, table(heads, rows))
+
+
+def newest_of(client: Client, name: str) -> dict[str, Any]:
+    """Return a model's newest release.
+
+    Raises:
+        ApiError: It was never released.
+    """
+    from ..client import ApiError
+
+    found = client.releases(model=name, limit=1)
+    if not found:
+        raise ApiError(
+            f"{name!r} has never been released.",
+            code="no-release",
+            hint="`conch release start` begins one; a model's first version needs none.",
+        )
+    return found[0]
 
 
 def line_of(release: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conch.core import TOTAL_WEIGHT, ConflictError, InvalidValueError, ModelName, NotFoundError
 
+from ..evidence import ServedArm
 from ..state import (
     Build,
     BuildStatus,
@@ -12,6 +13,7 @@ from ..state import (
     ExperimentStatus,
     Release,
     ReleaseStatus,
+    Serving,
     ServingStatus,
     Transaction,
     Version,
@@ -98,6 +100,14 @@ def verified_of(tx: Transaction, name: ModelName, number: int) -> Build:
             hint="`conch models show` tells how far it is.",
         )
     return max(builds, key=lambda build: build.ordinal)
+
+
+def served_arm(tx: Transaction, serving: Serving | None) -> ServedArm | None:
+    """Return a serving as one side of a comparison; None where there is none."""
+    if serving is None:
+        return None
+    ordinal = tx.builds.get(serving.build_id).ordinal
+    return ServedArm(build_id=serving.build_id, ordinal=ordinal, slot=serving.slot)
 
 
 def open_of(tx: Transaction, deployment: Deployment) -> Release | None:

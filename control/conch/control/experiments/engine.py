@@ -11,6 +11,7 @@ from conch.ab import Evidence, ReleasePlan, as_json
 from conch.core import ConchError, TritonName
 
 from ..deploying.comparing import end_experiment, find
+from ..deploying.finding import served_arm
 from ..deploying.moving import hold_of
 from ..deploying.reconciling import Reconciler
 from ..deploying.world import called
@@ -173,9 +174,7 @@ def _arm(tx: Transaction, experiment: Experiment, build_id: str) -> ServedArm | 
     serving: Serving | None = tx.servings.first(
         deployment_id=experiment.deployment_id, build_id=build_id
     )
-    if serving is None:
-        return None
-    return ServedArm(build_id=build_id, ordinal=tx.builds.get(build_id).ordinal, slot=serving.slot)
+    return served_arm(tx, serving)
 
 
 def _apply(tx: Transaction, world: ExperimentWorld, ruling: Ruling) -> None:

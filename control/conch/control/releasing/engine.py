@@ -16,6 +16,7 @@ from typing import Final
 from conch.ab import Evidence, as_json
 from conch.core import ConchError, SlotName, TritonName
 
+from ..deploying.finding import served_arm
 from ..deploying.moving import (
     bake,
     begin_steps,
@@ -220,10 +221,7 @@ def question_of(
 def _arm(
     tx: Transaction, release: Release, build_id: str, *, slot: SlotName | None = None
 ) -> ServedArm | None:
-    serving = _serving(tx, release, build_id, slot)
-    if serving is None:
-        return None
-    return ServedArm(build_id=build_id, ordinal=tx.builds.get(build_id).ordinal, slot=serving.slot)
+    return served_arm(tx, _serving(tx, release, build_id, slot))
 
 
 def _serving(
