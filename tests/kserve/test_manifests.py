@@ -16,7 +16,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kserve_profiles import CANARY, KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
+from kserve_profiles import CANARY, KNATIVE, LOGGED, ON_CPU, ONE, STANDARD, TWO, served, slot, split
 
 from conch.core import ServingSpec, TritonName
 from conch.kserve import (
@@ -52,7 +52,7 @@ CORE = {"ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"}
 KSERVE = "serving.kserve.io/"
 GOLDEN: dict[str, tuple[Profile, Workload]] = {
     "knative-canary": (KNATIVE, ON_CPU),
-    "standard-canary": (CANARY, TWO),
+    "standard-canary": (replace(CANARY, payloads=LOGGED), TWO),
     "standard-slots": (STANDARD, TWO),
 }
 
@@ -87,6 +87,7 @@ def profiles(version: KServeVersion, mode: DeploymentMode) -> Iterator[Profile]:
             environment=environment,
             monitoring=monitored,
             knative_features=features,
+            payloads=None if monitored else LOGGED,
             storage=Storage(
                 schemes=frozenset({"s3", "gs", "pvc", "oci", "conch"}), conch_image="conch:1"
             ),
@@ -380,6 +381,23 @@ def test_only_callers_and_prometheus_reach_a_server() -> None:
         "monitoring": [8002],
     }
     assert [port["port"] for rule in spec["egress"] for port in rule["ports"]] == [53, 53, 443]
+
+
+def test_a_logger_tells_conch_what_every_slot_was_asked() -> None:
+    """HTTP then reaches KServe's agent first, and the pods may reach the control plane."""
+    logger = {"mode": "all", "url": "http://conch.conch:8090/v1/payloads/golden-golden-golden"}
+    for profile in (KNATIVE, STANDARD, CANARY):
+        found = manifests(replace(profile, payloads=LOGGED), ON_CPU)
+        services = [body for body in found.values() if body["kind"] == "InferenceService"]
+        predictors = [body["spec"]["predictor"] for body in services]
+        predictors += [one["predictor"] for b in services for one in b["spec"].get("canary", ())]
+        assert len(predictors) == (1 if profile is KNATIVE else 2)
+        assert all(predictor["logger"] == logger for predictor in predictors)
+        policy = found["network-policy.yaml"]["spec"]
+        outwards = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+        assert outwards == [53, 53, 443, 8090]
+        inwards = [port["port"] for port in policy["ingress"][0]["ports"]]
+        assert profile is KNATIVE or inwards == [9081, 9000]
 
 
 def test_a_single_server_has_no_budget() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kserve_profiles import CANARY, DIGEST, KNATIVE, ON_CPU, ONE, STANDARD, TWO, served, slot, split
@@ -16,6 +17,7 @@ from conch.kserve import (
     Environment,
     KServeVersion,
     Networking,
+    Payloads,
     Profile,
     ProfileError,
     QuantityError,
@@ -56,6 +58,13 @@ monitoring:
   prometheus_url: http://prometheus.monitoring:9090
   labels: {{release: prometheus}}
 """
+
+PAYLOADS = (
+    FILE
+    + """
+payloads: {url: "http://conch.conch:8090/", token: 0123456789abcdef-_, answer_s: 30}
+"""
+)
 
 OF_PROFILE: dict[str, Profile] = {
     "networking-mode": replace(KNATIVE, networking=Networking.INGRESS),
@@ -258,3 +267,30 @@ def test_versions_are_ordered_by_number() -> None:
     assert minors == sorted(minors)
     assert KServeVersion.V0_20.at_least(KServeVersion.V0_19)
     assert not KServeVersion.V0_19.at_least(KServeVersion.V0_20)
+
+
+def test_who_counts_what_servers_are_asked() -> None:
+    """The address that loggers send to, its port, and how long an answer may take."""
+    payloads = read_profile(PAYLOADS).payloads
+    assert payloads is not None
+    assert payloads.sink == "http://conch.conch:8090/v1/payloads/0123456789abcdef-_"
+    assert (payloads.port, payloads.answer_s) == (8090, 30.0)
+    assert Payloads(url="https://conch.example.org", token="x" * 16).port == 443
+    assert read_profile(FILE).payloads is None
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"url": "conch:8090"}, "payloads.url"),
+        ({"url": "ftp://conch"}, "payloads.url"),
+        ({"token": "short"}, "payloads.token"),
+        ({"token": "x" * 15 + "/"}, "payloads.token"),
+        ({"answer_s": 0.0}, "payloads.answer_s"),
+    ],
+)
+def test_payloads_that_are_refused(change: dict[str, Any], names: str) -> None:
+    """The message names the key."""
+    given = {"url": "http://conch.conch:8090", "token": "x" * 16} | change
+    with pytest.raises(ProfileError, match=names):
+        Payloads(**given)

@@ -29,6 +29,7 @@ from conch.kserve import (
     Autoscaler,
     Environment,
     KServeVersion,
+    Payloads,
     Profile,
     Storage,
     Traffic,
@@ -72,9 +73,16 @@ class Lab:
 
 @contextmanager
 def lab(
-    connect: Connect, namespace: str, strategy: Traffic, folder: Path, *, seed: int = 0
+    connect: Connect,
+    namespace: str,
+    strategy: Traffic,
+    folder: Path,
+    *,
+    seed: int = 0,
+    payloads: Payloads | None = None,
 ) -> Iterator[Lab]:
     """Run the stand-in, its servers' answers and a started target for the block."""
+    profile = replace(STRATEGIES[strategy], payloads=payloads)
     store, uri = folder / "store", "pvc://models"
     with (
         playing(connect, namespace, seed=seed) as standin,
@@ -85,7 +93,7 @@ def lab(
             stated: dict[str, Any] = {"connect": connect, "gateway_url": gateway_url} | given
             return KServeTarget(
                 namespace=namespace,
-                blueprint=Blueprint(profile=STRATEGIES[strategy]),
+                blueprint=Blueprint(profile=profile),
                 store=FolderStore(folder=store, uri=uri),
                 **stated,
             )

@@ -14,6 +14,7 @@ from conch.kserve import (
     KServeVersion,
     Monitoring,
     Networking,
+    Payloads,
     Profile,
     Resources,
     Scaling,
@@ -54,6 +55,7 @@ STANDARD = Profile(
     ),
 )
 
+LOGGED = Payloads(url="http://conch.conch:8090", token="golden-golden-golden")
 CANARY = replace(
     STANDARD, version=KServeVersion.V0_21, traffic=Traffic.CANARY, autoscaler=Autoscaler.HPA
 )

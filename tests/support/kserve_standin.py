@@ -229,6 +229,27 @@ class StandIn:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def pods(self) -> dict[str, tuple[str, str, str]]:
+        """Return by build a pod that serves it: InferenceService, pod, and where its logger sends.
+
+        A pod is called after its Deployment: `DEPLOYMENT-HASH-FIVE` (Kubernetes).
+        """
+        found = {}
+        for name, service in self._services.items():
+            by_name = {revision.name: revision for revision in service.revisions}
+            for target in self._split(service):
+                revision = by_name[target["revisionName"]]
+                found[revision.build] = name, f"{revision.name}-deployment", service
+        for deployment, pods in self._pods.items():
+            stem = deployment.removesuffix("-predictor")
+            name = stem if stem in self._services else stem.rpartition("-")[0]
+            if pods.serving and name in self._services:
+                found[pods.serving] = name, deployment, self._services[name]
+        return {
+            build: (name, f"{deployment}-5d8f7c9b64-x7k2p", _sink(service))
+            for build, (name, deployment, service) in found.items()
+        }
+
     # --- InferenceServices
 
     def _take(self, key: Key, body: dict[str, Any]) -> None:
@@ -540,6 +561,11 @@ def _pod_template(predictor: Mapping[str, Any], body: Mapping[str, Any]) -> dict
         "metadata": {"annotations": notes},
         "spec": {"containers": [{"name": "kserve-container", "image": "triton"}]},
     }
+
+
+def _sink(service: Service) -> str:
+    logger = service.spec["predictor"].get("logger") or {}
+    return str(logger.get("url", ""))
 
 
 def _build(predictor: Mapping[str, Any]) -> str:

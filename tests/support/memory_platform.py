@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from conch.control.api import create_app
 from conch.control.client import Client
 from conch.control.keys import WEBHOOK_NAME, ensure_key
 from conch.control.metrics import Metrics
+from conch.control.payloads import Intake, PayloadReader, PayloadSource
 from conch.control.plane import ControlPlane
 from conch.control.ports import Target
 from conch.control.recording import Recording
@@ -129,6 +131,8 @@ def running_memory_platform(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     on: Target | None = None,
     counted: bool = True,
+    listener: socket.socket | None = None,
+    payloads: PayloadSource | None = None,
     **given: Any,
 ) -> Iterator[MemoryPlatform]:
     """Run a platform for the block; its settings are in the home, as `conch up` leaves them.
@@ -137,11 +141,14 @@ def running_memory_platform(
         now: The control plane's clock.
         on: The target that it acts on; None: the platform's own, in memory.
         counted: Whether somebody looks at what servers count; there are none here to look at.
+        listener: Where the API answers; None: on a free port.
+        payloads: A cluster whose payload events are the evidence; None: the table is.
         given: Groups of settings over those of the tests.
     """
     registry_folder = home / "registry"
     registry_folder.mkdir(exist_ok=True)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
+    intake = None if payloads is None else Intake(payloads)
     slots = given["serving"].slots if "serving" in given else ServingSettings().slots
     target, registry, workshop = MemoryTarget(slots), MemoryRegistry(registry_folder), Workshop()
     evidence = TabledEvidence()
@@ -163,14 +170,18 @@ def running_memory_platform(
             registry=registry,
             target=on or target,
             workshop=workshop,
-            evidence=evidence,
+            evidence=evidence if intake is None else None,
+            intake=intake,
             now=now,
             webhook_secret=ensure_key(home, WEBHOOK_NAME),
             metrics=Metrics(lambda: (), now=time.time, every_s=10, window_s=60)
             if counted
             else None,
             recording=Recording(
-                home=home, access_log=home / "access.log", settings=settings.events
+                home=home,
+                access_log=home / "access.log",
+                settings=settings.events,
+                reader=None if intake is None else partial(PayloadReader, intake),
             ),
         )
         plane.start()

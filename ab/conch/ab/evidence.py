@@ -85,11 +85,13 @@ class Evidence:
             arrive late the cut is the same in both arms, and only units whose window has closed
             are counted.
         exposed_to_both: Units that met both arms within one stage.
+        counted: From what it was counted, and what a unit is, in words; nothing is decided by it.
     """
 
     stages: tuple[StageEvidence, ...]
     cut_s: float
     exposed_to_both: int = 0
+    counted: str = ""
 
     def __post_init__(self) -> None:
         if not self.stages:

@@ -9,13 +9,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from conch.core import InvalidValueError, SlotName
-from conch.kserve import Site, read_site
+from conch.kserve import Site, Traffic, read_site
 from conch.kserve.cluster import Cluster, ClusterLease, Connection, KubernetesCluster
 from conch.kserve.serving.operating import Blueprint
 from conch.kserve.serving.storing import store_of
 from conch.kserve.serving.target import KServeTarget
+
+from .payloads import PayloadSource
+
+_DIVIDED_BY: Final = {
+    Traffic.PERCENT: "Knative's canaryTrafficPercent",
+    Traffic.CANARY: "KServe's spec.canary",
+    Traffic.SLOTS: "the weights of an HTTPRoute",
+}
 
 
 class ProfileUnreadableError(InvalidValueError):
@@ -89,4 +98,19 @@ def target_of(
         gateway_url=site.gateway_url,
         lease=contend if leads else None,
         first_s=first_s,
+    )
+
+
+def payload_source(site: Site, target: KServeTarget) -> PayloadSource | None:
+    """Return a site as the source of payload events; None where its profile states none."""
+    payloads = site.profile.payloads
+    if payloads is None:
+        return None
+    return PayloadSource(
+        token=payloads.token,
+        routes=target.routes,
+        arm_of=target.arm_of,
+        answer_s=payloads.answer_s,
+        counted="KServe's payload events; each request is a unit of its own, divided at random by "
+        + _DIVIDED_BY[site.profile.strategy],
     )

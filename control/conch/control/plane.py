@@ -21,11 +21,12 @@ from .deploying.loading import LoadJob
 from .deploying.reconciling import Reconciler
 from .deploying.releases import Releases
 from .evidence import EvidenceSource
-from .evidence.gathering import LogEvidence
+from .evidence.gathering import BY_THE_GATEWAY, LogEvidence
 from .experiments import ExperimentEngine, Experiments
 from .jobs import Kind, ThreadRunner, this_process
 from .leading import RENEW_S, Leadership, NotLeaderError
 from .metrics import Metrics
+from .payloads import Intake
 from .plans import PlanBook
 from .ports import Target, Workshop
 from .receiving import Inbox
@@ -107,6 +108,7 @@ class ControlPlane:
         evidence: Tells what was observed of a release; None: what the event log counts.
         keep_webhook: Makes MLflow's webhook what it should be; None: somebody else sees to it.
         recording: The event log; None: there is none.
+        intake: Where a cluster's payload events arrive; None: there is none.
         metrics: What the servers count; None: nobody can tell.
         now: The clock.
 
@@ -123,6 +125,7 @@ class ControlPlane:
         inbox: Where webhooks arrive.
         subscription: How the webhook stands; None where somebody else sees to it.
         recording: The event log, closed by `stop`.
+        intake: Where a cluster's payload events arrive; None where nothing takes them.
         metrics: What the servers count; None where nobody can tell.
     """
 
@@ -137,6 +140,7 @@ class ControlPlane:
         webhook_secret: str | None = None,
         keep_webhook: Callable[[], WebhookAction] | None = None,
         recording: Recording | None = None,
+        intake: Intake | None = None,
         metrics: Metrics | None = None,
         evidence: EvidenceSource | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -176,8 +180,10 @@ class ControlPlane:
             bake_s=settings.release.bake_s,
             plans=self.plans,
         )
-        if evidence is None and recording is not None:
-            evidence = LogEvidence(recording.follower)
+        self.intake = intake
+        if evidence is None and recording is not None and (settings.serves_here or intake):
+            counted = BY_THE_GATEWAY if intake is None else intake.source.counted
+            evidence = LogEvidence(recording.follower, counted=counted)
         self.experiments = Experiments(
             database=database, reconciler=self.reconciler, now=now, plans=self.plans
         )

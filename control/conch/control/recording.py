@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from conch.events import (
 
 from .capturing.reading import read_captured
 from .capturing.spooling import SPOOL_NAME
-from .evidence.following import Follower
+from .evidence.following import Follower, RequestReader
 from .evidence.questions import EvidenceUnavailableError
 from .settings import EventSettings
 
@@ -64,6 +65,7 @@ class Recording:
         home: The control plane's folder.
         access_log: The gateway's access log.
         settings: Bounds and periods.
+        reader: Makes what reads requests into the log; None: the access log is read.
         clock: Unix seconds.
     """
 
@@ -73,10 +75,11 @@ class Recording:
         home: Path,
         access_log: Path,
         settings: EventSettings,
+        reader: Callable[[EventLog], RequestReader] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = home / "events"
-        self._access_log = access_log
+        self._reader = reader or partial(AccessLogReader, access_log)
         self._settings = settings
         self._clock = clock
         self._opened: _Opened | None = None
@@ -137,7 +140,7 @@ class Recording:
             )
         follower = Follower(
             log=opened,
-            reader=AccessLogReader(self._access_log, opened),
+            reader=self._reader(opened),
             folder=self.folder / "counted",
             clock=self._clock,
         )

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -21,6 +22,7 @@ from conch.model_repo_builder import Workbench
 from .api import create_app
 from .keys import WEBHOOK_NAME, ensure_key
 from .metrics import PREFIXES, Metrics, Page
+from .payloads import Intake, PayloadReader, PayloadSource
 from .plane import ControlPlane
 from .platform import local_settings, runtime_spec, serving_home
 from .ports import Target
@@ -32,8 +34,16 @@ from .state import Database
 log = logging.getLogger(__name__)
 
 
-def assemble(settings: Settings, target: Target) -> tuple[ControlPlane, Workbench]:
-    """Return a stopped control plane for the settings, and the workshop that it uses."""
+def assemble(
+    settings: Settings, target: Target, payloads: PayloadSource | None = None
+) -> tuple[ControlPlane, Workbench]:
+    """Return a stopped control plane for the settings, and the workshop that it uses.
+
+    Args:
+        settings: What it is put together from.
+        target: Where models are served.
+        payloads: The cluster that tells of its requests; None: the access log does.
+    """
     workbench = Workbench(log_dir=settings.home / "logs")
     registry = MlflowRegistry(settings.mlflow_uri, timeout=settings.mlflow.timeout_s)
     secret = ensure_key(settings.home, WEBHOOK_NAME)
@@ -41,6 +51,7 @@ def assemble(settings: Settings, target: Target) -> tuple[ControlPlane, Workbenc
     def keep_webhook() -> WebhookAction:
         return registry.ensure_webhook(settings.webhook_url, secret)
 
+    intake = None if payloads is None else Intake(payloads)
     plane = ControlPlane(
         settings=settings,
         database=Database(settings.database),
@@ -53,7 +64,9 @@ def assemble(settings: Settings, target: Target) -> tuple[ControlPlane, Workbenc
             home=settings.home,
             access_log=Home(serving_home(settings)).access_log,
             settings=settings.events,
+            reader=None if intake is None else partial(PayloadReader, intake),
         ),
+        intake=intake,
         metrics=_metrics(settings),
     )
     return plane, workbench
@@ -87,21 +100,26 @@ def _metrics(settings: Settings) -> Metrics | None:
 
 
 @contextmanager
-def serving_target(settings: Settings) -> Iterator[Target]:
-    """Give the target that the settings state: a cluster with a profile, else this machine."""
+def serving_target(settings: Settings) -> Iterator[tuple[Target, PayloadSource | None]]:
+    """Give the target that the settings state: a cluster with a profile, else this machine.
+
+    With it comes the cluster as a source of payload events, where its profile states them.
+    """
     if settings.kserve.profile is None:
-        yield LocalTarget(
+        here = LocalTarget(
             serving_home(settings),
             runtime=require(spec=runtime_spec(settings)),
             settings=local_settings(settings),
         )
+        yield here, None
         return
     from conch.kserve.cluster import ClusterError, Connection
 
-    from .clusters import site_of, target_of
+    from .clusters import payload_source, site_of, target_of
 
+    site = site_of(settings.kserve.profile)
     target = target_of(
-        site_of(settings.kserve.profile),
+        site,
         Connection(kubeconfig=settings.kserve.kubeconfig, context=settings.kserve.context),
         leads=True,
         slots=settings.serving.slots,
@@ -111,19 +129,19 @@ def serving_target(settings: Settings) -> Iterator[Target]:
     except ClusterError as error:
         log.warning("the cluster cannot be seen yet: %s", error)  # it is followed all the same
     try:
-        yield target
+        yield target, payload_source(site, target)
     finally:
         target.close()
 
 
 def serve(settings: Settings) -> None:
     """Run the control plane and its API until SIGTERM or SIGINT."""
-    with serving_target(settings) as target:
-        _serve(settings, target)
+    with serving_target(settings) as (target, payloads):
+        _serve(settings, target, payloads)
 
 
-def _serve(settings: Settings, target: Target) -> None:
-    plane, workbench = assemble(settings, target)
+def _serve(settings: Settings, target: Target, payloads: PayloadSource | None) -> None:
+    plane, workbench = assemble(settings, target, payloads)
     # Warming imports torch and exports once: seconds that the first registration should not wait.
     threading.Thread(target=workbench.warm, name="warm", daemon=True).start()
     plane.start()

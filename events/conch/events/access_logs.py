@@ -67,6 +67,8 @@ class PollReport:
         malformed: Lines that could not be read; the first is in `malformed_example`.
         malformed_example: Why the first of them could not be read; empty when none.
         files: How many files the log consists of now.
+        whole_s: Up to when everything was read, Unix seconds, where the reader can tell; None: a
+            file may lack what was not written to it yet.
     """
 
     exposures: int = 0
@@ -74,6 +76,7 @@ class PollReport:
     malformed: int = 0
     malformed_example: str = ""
     files: int = 0
+    whole_s: float | None = None
 
 
 class AccessLogReader:

@@ -17,6 +17,7 @@ from .profiles import (
     GpuProduct,
     Monitoring,
     Networking,
+    Payloads,
     Profile,
     Storage,
     Traffic,
@@ -120,6 +121,12 @@ class _Monitoring(_Strict):
     interval_s: Annotated[int, Field(ge=1, le=300)] = 15
 
 
+class _Payloads(_Strict):
+    url: str
+    token: str
+    answer_s: float = 10.0
+
+
 class _Resources(_Strict):
     cpu: str = "1"
     memory: str = "2Gi"
@@ -168,6 +175,7 @@ class _ProfileFile(_Strict):
     knative_features: frozenset[str] = frozenset()
     startup_s: Annotated[int, Field(ge=10, le=7200)] = 600
     traffic: Traffic | None = None
+    payloads: _Payloads | None = None
     serve: _Serve | None = None
 
     def profile(self) -> Profile:
@@ -188,6 +196,7 @@ class _ProfileFile(_Strict):
             knative_features=self.knative_features,
             startup_s=self.startup_s,
             traffic=self.traffic,
+            payloads=Payloads(**self.payloads.model_dump()) if self.payloads else None,
         )
         refuse(profile)
         return profile

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+from urllib.parse import urlsplit
 
 from .errors import ProfileError
 from .versions import DeploymentMode, KServeVersion
@@ -19,6 +20,7 @@ from .versions import DeploymentMode, KServeVersion
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _TAG = re.compile(r":([A-Za-z0-9_][A-Za-z0-9_.-]*)$")
 _RELEASE = re.compile(r"(\d{2}\.\d{2})(?:-|$)")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 DEFAULT_TRITON: Final = "nvcr.io/nvidia/tritonserver:25.08-py3"
 
 
@@ -162,6 +164,48 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Payloads:
+    """Where KServe's payload logger sends what a server was asked and answered: conch counts it.
+
+    Attributes:
+        url: The control plane as pods reach it, such as `http://conch.conch:8090`.
+        token: Part of the address that they send to, since the logger shows no key. It lets a
+            holder forge counts and nothing else; whoever may read InferenceServices reads it.
+        answer_s: Longest time that an answer takes; a request without one by then has failed.
+    """
+
+    url: str
+    token: str
+    answer_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ProfileError(
+                f"payloads.url is {self.url!r}, which is no address of a control plane.",
+                hint="Write http://conch.conch:8090, for instance.",
+            )
+        if not _TOKEN.fullmatch(self.token):
+            raise ProfileError(
+                "payloads.token is not 16 to 128 letters, digits, `-` or `_`.",
+                hint="python3 -c 'import secrets; print(secrets.token_urlsafe(24))' makes one.",
+            )
+        if not 0.1 <= self.answer_s <= 600:
+            raise ProfileError(f"payloads.answer_s is {self.answer_s}; it must lie in 0.1..600.")
+
+    @property
+    def sink(self) -> str:
+        """The address that the logger sends to."""
+        return f"{self.url.rstrip('/')}/v1/payloads/{self.token}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the control plane."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One cluster, as far as manifests depend on it.
 
@@ -182,6 +226,8 @@ class Profile:
             `nodeselector`.
         startup_s: How long a server may take to load and warm its models, in seconds.
         traffic: How traffic is divided; None: `percent` in Knative mode, else `slots`.
+        payloads: Who counts what servers are asked and answer; None: nobody, so that no plan goes
+            on there.
     """
 
     name: str
@@ -199,6 +245,7 @@ class Profile:
     knative_features: frozenset[str] = frozenset()
     startup_s: int = 600
     traffic: Traffic | None = None
+    payloads: Payloads | None = None
 
     def __post_init__(self) -> None:
         if not 10 <= self.startup_s <= 7200:

@@ -134,6 +134,14 @@ def test_harm_during_the_bake_time_rolls_back(platform: MemoryPlatform) -> None:
     assert shares(client, "flipped")[1] == 100.0
 
 
+def test_without_a_holdback_the_bake_time_compares_nothing(platform: MemoryPlatform) -> None:
+    """Everything goes to the new version, and the plan ends once the bake time is over."""
+    started(platform, "whole", holdback=0, bake_s=0.2)
+    ended = platform.client.wait_release_ended("whole", timeout_s=60)
+    assert (ended["status"], ended["weight"]) == ("promoted", 100.0)
+    assert [stage["weight"] for stage in ended["stages"]] == [1.0, 5.0, 25.0, 50.0, 100.0]
+
+
 @pytest.mark.parametrize(
     ("evidence", "code"),
     [

@@ -163,7 +163,7 @@ def test_the_control_plane_serves_on_the_cluster_of_its_profile(
     profile = tmp_path / "profile.yaml"
     profile.write_text(text.replace("namespace: models", f"namespace: {namespace}"))
     stated = KServeSettings(profile=profile, kubeconfig=kubeconfigs())
-    with serving_target(read_settings(home=tmp_path, kserve=stated)) as target:
+    with serving_target(read_settings(home=tmp_path, kserve=stated)) as (target, _):
         state = target.observe()
     assert [server.slot for server in state.servers] == ["a", "b"]
     assert (state.gateway_ready, dict(state.routes)) == (True, {})

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kserve_profiles import CANARY, KNATIVE, ON_CPU, ONE, STANDARD, TWO
+from kserve_profiles import CANARY, KNATIVE, LOGGED, ON_CPU, ONE, STANDARD, TWO
 from kube_apiserver import NEWEST, ApiServer
 from kube_clients import Connect
 
@@ -49,6 +49,7 @@ def emitted(version: KServeVersion) -> Iterator[tuple[Profile, Workload]]:
         replace(STANDARD, autoscaler=Autoscaler.NONE, environment=Environment.DEV),
         replace(STANDARD, networking=Networking.INGRESS, gateway=None),
         CANARY,
+        *(replace(each, payloads=LOGGED) for each in (KNATIVE, STANDARD, CANARY)),
     )
     conch = tuple(replace(each, storage_uri="conch://digits/1/x") for each in ONE.slots)
     for base in bases:

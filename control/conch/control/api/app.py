@@ -25,6 +25,7 @@ from . import (
     metrics,
     mlflow,
     models,
+    payloads,
     platform,
     predictions,
     releases,
@@ -67,6 +68,7 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
     app.include_router(health.router)
     app.include_router(predictions.router)
     app.include_router(hooks.router)
+    app.include_router(payloads.router)
     app.include_router(metrics.page)
     closed = APIRouter(
         prefix="/v1",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from concurrent.futures import Future
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -72,6 +73,7 @@ class EventStats(BaseModel):
                 "malformed_example": "",
                 "by_kind": {"exposure": 1040, "metric": 2},
                 "by_metric": {"purchase": 2},
+                "payloads": None,
             }
         }
     )
@@ -90,6 +92,9 @@ class EventStats(BaseModel):
     malformed_example: str = Field(description="Why the last of them could not be.")
     by_kind: dict[str, int] = Field(description="Events that are kept, by kind.")
     by_metric: dict[str, int] = Field(description="Metric events that are kept, by name.")
+    payloads: dict[str, int] | None = Field(
+        description="What became of a cluster's payload events, in requests; null: none are taken."
+    )
 
 
 _BODY: Final = {
@@ -178,6 +183,7 @@ def show_stats(given: Given) -> EventStats:
         malformed_example=status.malformed_example,
         by_kind=kinds,
         by_metric=metrics,
+        payloads=None if given.plane.intake is None else asdict(given.plane.intake.status),
     )
 
 

@@ -35,6 +35,7 @@ from conch.local import (
 
 from ..evidence import EvidenceUnavailableError
 from ..leading import NotLeaderError
+from ..payloads import PayloadsBusyError
 from ..predicting import InferenceUnavailableError, PredictionFailedError
 from ..reading import NotReadyError
 from ..receiving import HooksBusyError
@@ -114,6 +115,7 @@ STATUSES: Final[Mapping[type[ConchError], HTTPStatus]] = {
     InferenceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotLeaderError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    PayloadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     RegistryUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     SlotNotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SupervisorMissingError: HTTPStatus.SERVICE_UNAVAILABLE,

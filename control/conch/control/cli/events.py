@@ -80,6 +80,9 @@ def stats(context: typer.Context, home: Home = None, output: Output = None) -> N
         "events": ", ".join(f"{count} {kind}" for kind, count in found["by_kind"].items()),
         "metrics": ", ".join(f"{count} {name}" for name, count in found["by_metric"].items()),
     }
+    if found["payloads"] is not None:
+        words = (f"{count} {name.replace('_', ' ')}" for name, count in found["payloads"].items())
+        counted["payload events"] = ", ".join(words)
     simple = {key: value for key, value in found.items() if not isinstance(value, dict)}
     about = facts((key.replace("_", " "), value) for key, value in {**simple, **counted}.items())
     answer(session, found, about)

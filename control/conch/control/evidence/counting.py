@@ -80,8 +80,14 @@ class Column:
         return float(event.value != 0) if self.measure is Measure.EVENT_RATE else event.value
 
 
+NO_ANSWER: Final = "no-answer"
+"""Flag of an exposure whose answer a cluster's logger did not show: it failed, or took too long."""
+
+
 def failed(exposure: Exposure) -> bool:
     """Tell whether the version is to blame for the outcome of a request."""
+    if exposure.flags == NO_ANSWER:
+        return True
     if exposure.grpc_status is not None and exposure.grpc_status in _FAILED_GRPC:
         return True
     return exposure.status is not None and exposure.status >= _FAILED_HTTP

@@ -33,11 +33,13 @@ _LOOK_BACK_S: Final = 3600.0
 _COMPARED_BATCHES: Final = 5
 
 
-class LineReader(Protocol):
-    """What reads the access log into the event log: `conch.events.AccessLogReader`."""
+class RequestReader(Protocol):
+    """What reads requests into the event log: of the access log (`conch.events.AccessLogReader`),
+    or of what a cluster tells (`conch.control.payloads.PayloadReader`).
+    """
 
     def poll(self) -> PollReport:
-        """Read every whole line that is there."""
+        """Read everything that is there."""
         ...
 
 
@@ -49,8 +51,8 @@ class FollowerStatus:
         exposures: Requests that were read.
         malformed: Lines that could not be read.
         malformed_example: Why the last of them could not be.
-        read_s: Up to when the access log was read whole, in seconds since the Unix epoch; None
-            before the first time.
+        read_s: Up to when requests were read whole, in seconds since the Unix epoch; None before
+            the first time.
         counted_offset: Everything in the event log below it was counted.
     """
 
@@ -74,7 +76,7 @@ class Follower:
         self,
         *,
         log: EventLog,
-        reader: LineReader,
+        reader: RequestReader,
         folder: Path,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -82,7 +84,7 @@ class Follower:
 
         Args:
             log: The event log.
-            reader: Puts the access log into it.
+            reader: Puts requests into it.
             folder: Where the tables lie, one for each release.
             clock: Unix seconds.
         """
@@ -97,7 +99,7 @@ class Follower:
         self.status = FollowerStatus()
 
     def run(self) -> int:
-        """Read what the gateway wrote and count it; return how many requests were read.
+        """Read what was served and count it; return how many requests were read.
 
         Raises:
             EventError: The event log takes nothing now; the next pass goes on.
@@ -105,7 +107,9 @@ class Follower:
         began_s = self._clock()
         report = self._reader.poll()
         read_s = self.status.read_s
-        if report.files:  # else nothing was written yet, or it was taken away
+        if report.whole_s is not None:
+            read_s = report.whole_s
+        elif report.files:  # else nothing was written yet, or it was taken away
             read_s = began_s - WRITTEN_S
         if report.malformed:
             log.warning("access log: %d bad lines: %s", report.malformed, report.malformed_example)

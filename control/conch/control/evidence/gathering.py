@@ -15,6 +15,9 @@ from .shadows import ShadowSummary
 from .sources import check_plan
 from .unit_tables import CANDIDATE, CONTROL, ArmCount, Definition, StageCount, UnitTable
 
+BY_THE_GATEWAY: Final = (
+    "the gateway's access log; a unit is what x-conch-unit names, else the request itself"
+)
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -43,10 +46,12 @@ class LogEvidence:
     Args:
         follower: Gives the one that counts, which somebody else lets run. It may raise
             `EvidenceUnavailableError`, while there is none.
+        counted: What it counts, and what a unit is, in words.
     """
 
-    def __init__(self, follower: Callable[[], Follower]) -> None:
+    def __init__(self, follower: Callable[[], Follower], *, counted: str = BY_THE_GATEWAY) -> None:
         self._followed = follower
+        self._counted = counted
 
     @property
     def _follower(self) -> Follower:
@@ -68,7 +73,9 @@ class LogEvidence:
                 for stage in question.stages
                 if stage.number in table.stages
             )
-            return Evidence(stages=stages, cut_s=table.cut_s, exposed_to_both=both)
+            return Evidence(
+                stages=stages, cut_s=table.cut_s, exposed_to_both=both, counted=self._counted
+            )
 
     def diagnostics(self, question: EvidenceQuestion) -> tuple[ArmDiagnostics, ...]:
         """Return what people want to see of each arm and stage; raises as `gather` does."""
@@ -116,7 +123,7 @@ class LogEvidence:
         if not table.cut_s:
             raise EvidenceUnavailableError(
                 f"Release {question.release!r} has not been counted yet.",
-                hint="The access log is read several times a second; see `conch events stats`.",
+                hint="Requests are read several times a second; see `conch events stats`.",
             )
 
 

@@ -123,6 +123,8 @@ class ReleaseEngine:
         stages = tuple(sorted(tx.stages.find(release_id=release.id), key=lambda one: one.number))
         plan = plan_in(release)
         assert plan is not None, "only planned releases are looked at"
+        if release.status is ReleaseStatus.BAKING and not plan.holdback:
+            return None, stages  # everything goes to one version: there is nothing to compare
         candidate = _arm(tx, release, release.candidate_build_id)
         control = _arm(tx, release, release.baseline_build_id, slot=release.baseline_slot)
         if candidate is None or control is None:
@@ -133,7 +135,7 @@ class ReleaseEngine:
 
     def _gather(self, question: EvidenceQuestion | None) -> tuple[Evidence | None, str]:
         if self._evidence is None:
-            return None, "nothing here counts requests."
+            return None, "nothing counts requests (on a cluster: `payloads` in the profile)."
         if question is None:
             return None, "one of the versions is in no slot."
         try:

@@ -38,6 +38,8 @@ def _sentences(release: ReleaseView, decisions: Sequence[DecisionView]) -> Itera
             f"The last look was at {clock(newest.at)}, on everything counted up to "
             f"{clock(datetime.fromtimestamp(record.decision.cut_s, UTC))}."
         )
+        if record.evidence.counted:
+            yield f"Counted is {record.evidence.counted}."
         yield from _broken(record.decision)
         for result in record.decision.results:
             yield metric_sentence(result, new, old)

@@ -21,6 +21,9 @@ _NAMESPACE: Final = "kubernetes.io/metadata.name"
 _KNATIVE: Final = "knative-serving"
 _QUEUE_PROXY: Final = (8012, 8013, 8112, 9090, 9091)
 """Ports of Knative's queue proxy: HTTP/1, HTTP/2, TLS, and the two that its autoscaler reads."""
+_AGENT_PORT: Final = 9081
+"""Of KServe's agent, which a Service in Standard mode targets where there is a logger (KServe:
+`InferenceServiceDefaultAgentPort`)."""
 
 
 def service_account(profile: Profile, workload: Workload) -> Manifest:
@@ -41,11 +44,12 @@ def service_account(profile: Profile, workload: Workload) -> Manifest:
 def network_policy(profile: Profile, workload: Workload) -> Manifest:
     """Return the policy: callers reach the inference ports, Prometheus the metrics, no one else.
 
-    Outwards, pods resolve names and fetch models; a server that runs a model of yours opens no
-    other connection.
+    Outwards, pods resolve names, fetch models and, where the profile says so, tell conch what was
+    asked and answered; a server that runs a model of yours opens no other connection.
     """
+    payloads = profile.payloads
     callers = sorted({workload.namespace, *profile.ingress_namespaces, *_gateways(profile)})
-    serving = _QUEUE_PROXY if profile.knative else (HTTP_PORT, GRPC_PORT)
+    serving = _QUEUE_PROXY if profile.knative else _serving_ports(profile)
     ingress = [{"from": [_from(name) for name in callers], "ports": _ports(serving)}]
     if profile.monitoring is not None:
         ingress.append(
@@ -67,6 +71,7 @@ def network_policy(profile: Profile, workload: Workload) -> Manifest:
                     ]
                 },
                 {"ports": _ports(profile.storage.ports)},
+                *([{"ports": _ports([payloads.port])}] if payloads else []),
             ],
         },
     }
@@ -84,6 +89,11 @@ def disruption_budget(profile: Profile, workload: Workload, slot: Slot) -> Manif
             "selector": {"matchLabels": {SERVICE_LABEL: service}},
         },
     }
+
+
+def _serving_ports(profile: Profile) -> tuple[int, ...]:
+    """Return where requests arrive; with a payload logger, HTTP first reaches KServe's agent."""
+    return (_AGENT_PORT if profile.payloads else HTTP_PORT, GRPC_PORT)
 
 
 def _gateways(profile: Profile) -> Iterable[str]:

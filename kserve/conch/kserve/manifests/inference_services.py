@@ -84,9 +84,17 @@ def _canary(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
             "annotations": {f"{PREFIX}/builds": builds_of(slot)},
             "labels": _pod_labels(workload, slot),
             "minReplicas": workload.scaling.least,
+            **_logger(profile),
             "model": _model(profile, workload, slot),
         },
     }
+
+
+def _logger(profile: Profile) -> Manifest:
+    """Return the payload logger: KServe's agent before the server, which tells conch."""
+    if profile.payloads is None:
+        return {}
+    return {"logger": {"mode": "all", "url": profile.payloads.sink}}
 
 
 def _routed_by_conch(profile: Profile) -> bool:
@@ -112,6 +120,7 @@ def _predictor(profile: Profile, workload: Workload, slot: Slot) -> Manifest:
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
         }
+    predictor.update(_logger(profile))
     predictor["model"] = _model(profile, workload, slot)
     return predictor
 

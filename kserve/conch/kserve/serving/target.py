@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 
 from conch.core import (
+    Arm,
     BuildRef,
     InvalidValueError,
     LoadedModel,
@@ -183,6 +184,15 @@ class KServeTarget:
             raise InvalidValueError(f"Two traffic splits for one model: {sorted(models)}.")
         self._run(self._divide(splits))
 
+    # --- for whoever counts
+
+    def arm_of(self, service: str, pod: str) -> tuple[TritonName, Arm] | None:
+        """Return the model and the arm that a pod of an InferenceService serves now.
+
+        None where it is of no slot, or has no arm in the model's split.
+        """
+        return self._run(self._arm_of(service, pod))
+
     # --- for people
 
     def plan(self, build: BuildRef, slot: SlotName) -> Plan:
@@ -316,6 +326,17 @@ class KServeTarget:
         if not host:
             raise NotAnsweringError(f"Slot {slot!r} has no address for {model!r}.")
         return host
+
+    async def _arm_of(self, service: str, pod: str) -> tuple[TritonName, Arm] | None:
+        strategy = self._operations.strategy
+        for record in self._watching.records():
+            slot = strategy.slot_of(record, service=service, pod=pod)
+            if slot is None or record.split is None:
+                continue
+            for arm in record.split.arms:
+                if arm.slot == slot and arm.build_id == record.slots[slot].build_id:
+                    return record.model, arm
+        return None
 
     async def _divide(self, splits: Sequence[TrafficSplit]) -> None:
         for split in splits:

@@ -14,9 +14,10 @@ from typing import Final
 
 from conch.core import TOTAL_WEIGHT, SlotName, TrafficSplit
 
+from ..manifests.objects import predictor_name
 from ..serving.records import Record
 from ..serving.seeing import Progress, Seen
-from .standard import answers, cluster_host, rollout
+from .standard import answers, cluster_host, is_pod_of, rollout
 
 _PERCENT: Final = TOTAL_WEIGHT // 100
 
@@ -29,6 +30,14 @@ class CanaryTraffic:
 
     def host(self, record: Record, seen: Seen, slot: SlotName) -> str:
         return cluster_host(record, _name(record, slot))
+
+    def slot_of(self, record: Record, *, service: str, pod: str) -> SlotName | None:
+        if service != record.workload:
+            return None
+        return next(
+            (slot for slot in record.slots if is_pod_of(predictor_name(_name(record, slot)), pod)),
+            None,
+        )
 
     def settled(self, record: Record, seen: Seen, slot: SlotName) -> str:
         return ""

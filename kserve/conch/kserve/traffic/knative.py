@@ -12,6 +12,7 @@ everything; before there is one, a percentage does nothing and a new model would
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -21,8 +22,10 @@ from conch.core import TOTAL_WEIGHT, SlotName, TrafficSplit
 
 from ..serving.records import Record
 from ..serving.seeing import Progress, Seen, State
+from .standard import is_pod_of
 
 _PERCENT: Final = TOTAL_WEIGHT // 100
+_LONGEST: Final = 63
 
 
 class KnativeTraffic:
@@ -39,6 +42,18 @@ class KnativeTraffic:
                 return urlsplit(share.url).netloc
         alone = len(record.slots) == 1
         return urlsplit(status.url).netloc if alone else ""
+
+    def slot_of(self, record: Record, *, service: str, pod: str) -> SlotName | None:
+        if service != record.workload:
+            return None
+        return next(
+            (
+                slot
+                for slot, held in record.slots.items()
+                if held.revision and is_pod_of(_deployment(held.revision), pod)
+            ),
+            None,
+        )
 
     def settled(self, record: Record, seen: Seen, slot: SlotName) -> str:
         status = seen.service(record.workload)
@@ -112,6 +127,19 @@ class KnativeTraffic:
         if not _is_spec(record, seen, record.primary):
             return "the InferenceService names another model than the verified one"
         return ""
+
+
+def _deployment(revision: str) -> str:
+    """Return what Knative calls a revision's Deployment (knative.dev/pkg `kmeta.ChildName`).
+
+    >>> _deployment("digits-predictor-00001")
+    'digits-predictor-00001-deployment'
+    """
+    suffix = "-deployment"
+    if len(revision) + len(suffix) <= _LONGEST:
+        return revision + suffix
+    digest = hashlib.md5(revision.encode(), usedforsecurity=False).hexdigest()
+    return revision[: _LONGEST - len(digest) - len(suffix)] + digest + suffix
 
 
 def _again(record: Record, seen: Seen, slot: SlotName) -> Record:

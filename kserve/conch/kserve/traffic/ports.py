@@ -24,6 +24,12 @@ class Strategy(Protocol):
     def host(self, record: Record, seen: Seen, slot: SlotName) -> str:
         """Return the host name under which one slot is asked past the weights; empty if unknown."""
 
+    def slot_of(self, record: Record, *, service: str, pod: str) -> SlotName | None:
+        """Return the slot that a pod of an InferenceService belongs to; None where it is of none.
+
+        A pod of a build that left its slot belongs to none, as far as its name can tell.
+        """
+
     def settled(self, record: Record, seen: Seen, slot: SlotName) -> str:
         """Return why a build may not be put into a slot yet; empty where it may."""
 

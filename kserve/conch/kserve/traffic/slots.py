@@ -25,6 +25,9 @@ class SlotTraffic:
     def host(self, record: Record, seen: Seen, slot: SlotName) -> str:
         return cluster_host(record, self.service(record, slot))
 
+    def slot_of(self, record: Record, *, service: str, pod: str) -> SlotName | None:
+        return next((slot for slot in record.slots if service == self.service(record, slot)), None)
+
     def settled(self, record: Record, seen: Seen, slot: SlotName) -> str:
         return ""
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..manifests.objects import predictor_name
 from ..serving.records import Held, Record
 from ..serving.seeing import Progress, Seen, State
+
+_RANDOM: Final = 5
+_LONGEST_STEM: Final = 58
 
 
 def builds_text(record: Record, held: Held) -> str:
@@ -15,6 +20,23 @@ def builds_text(record: Record, held: Held) -> str:
 def cluster_host(record: Record, name: str) -> str:
     """Return the name of a predictor's Service within the cluster."""
     return f"{predictor_name(name)}.{record.namespace}.svc.cluster.local"
+
+
+def is_pod_of(deployment: str, pod: str) -> bool:
+    """Tell whether a pod is one of a Deployment's: `DEPLOYMENT-HASH-` and five letters.
+
+    Kubernetes cuts what comes before the five letters to 58 (`names.SimpleNameGenerator`).
+
+    >>> is_pod_of("digits-a-predictor", "digits-a-predictor-7c9f5d8b6-x2x4q")
+    True
+    >>> is_pod_of("digits-a", "digits-a-predictor-7c9f5d8b6-x2x4q")
+    False
+    """
+    stem = pod[:-_RANDOM]
+    if len(stem) == _LONGEST_STEM and f"{deployment}-".startswith(stem):
+        return True
+    rest = stem.removeprefix(f"{deployment}-")
+    return rest != stem and rest.rstrip("-").isalnum()
 
 
 def rollout(record: Record, seen: Seen, held: Held, *, service: str, name: str) -> Progress:
