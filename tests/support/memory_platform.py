@@ -22,7 +22,7 @@ from tabled_evidence import TabledEvidence
 
 from conch.control.api import create_app
 from conch.control.client import Client
-from conch.control.keys import WEBHOOK_NAME, ensure_key
+from conch.control.keys import FETCH_NAME, WEBHOOK_NAME, ensure_key
 from conch.control.metrics import Metrics
 from conch.control.payloads import Intake, PayloadReader, PayloadSource
 from conch.control.plane import ControlPlane
@@ -90,6 +90,7 @@ class MemoryPlatform:
     settings: Settings
     client: Client
     key: str
+    fetch_key: str
     folder: Path
 
     @property
@@ -163,7 +164,7 @@ def running_memory_platform(
             **({"release": ReleaseSettings(look_s=0.05)} | given),
         )
         settings.save()
-        key = ensure_key(home)
+        key, fetch_key = ensure_key(home), ensure_key(home, FETCH_NAME)
         plane = ControlPlane(
             settings=settings,
             database=Database(settings.database),
@@ -186,7 +187,7 @@ def running_memory_platform(
         )
         plane.start()
         stack.callback(plane.stop)
-        stack.enter_context(served(create_app(plane, key=key), listener))
+        stack.enter_context(served(create_app(plane, key=key, fetch_key=fetch_key), listener))
         client = stack.enter_context(Client(settings.control_url, key=key))
         yield MemoryPlatform(
             plane=plane,
@@ -197,6 +198,7 @@ def running_memory_platform(
             settings=settings,
             client=client,
             key=key,
+            fetch_key=fetch_key,
             folder=home,
         )
 

@@ -1,7 +1,8 @@
 """Keys: files in the home that only their owner reads, and a comparison in constant time.
 
-The administrator key opens the API, the webhook secret signs what MLflow sends, and with the last
-conch's own MLflow server encrypts that secret in its database.
+The administrator key opens the API, the webhook secret signs what MLflow sends, with the next key
+conch's own MLflow server encrypts that secret in its database, and the fetch key opens nothing but
+the files of builds, for servers on a cluster.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from conch.core import ConchError
 NAME: Final = "admin.key"
 WEBHOOK_NAME: Final = "webhook.secret"
 ENCRYPTION_NAME: Final = "mlflow.key"
+FETCH_NAME: Final = "fetch.key"
 _ENTROPY_BYTES: Final = 32
 
 _MAKERS: Final[Mapping[str, Callable[[], str]]] = {
@@ -27,6 +29,7 @@ _MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     WEBHOOK_NAME: lambda: secrets.token_hex(_ENTROPY_BYTES),
     # A Fernet key: 32 bytes in URL-safe base64 (github.com/fernet/spec).
     ENCRYPTION_NAME: lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    FETCH_NAME: lambda: f"conch_fetch_{secrets.token_urlsafe(_ENTROPY_BYTES)}",
 }
 
 KEY_NAMES: Final = tuple(_MAKERS)

@@ -20,7 +20,7 @@ from conch.local import Home, LocalTarget, metrics_pages, require
 from conch.model_repo_builder import Workbench
 
 from .api import create_app
-from .keys import WEBHOOK_NAME, ensure_key
+from .keys import FETCH_NAME, WEBHOOK_NAME, ensure_key
 from .metrics import PREFIXES, Metrics, Page
 from .payloads import Intake, PayloadReader, PayloadSource
 from .plane import ControlPlane
@@ -147,7 +147,11 @@ def _serve(settings: Settings, target: Target, payloads: PayloadSource | None) -
     plane.start()
     try:
         uvicorn.run(
-            create_app(plane, key=ensure_key(settings.home)),
+            create_app(
+                plane,
+                key=ensure_key(settings.home),
+                fetch_key=ensure_key(settings.home, FETCH_NAME),
+            ),
             host=settings.api.host,
             port=settings.api.control_port,
             log_config=None,

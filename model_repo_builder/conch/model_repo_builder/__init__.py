@@ -33,7 +33,7 @@ from .errors import (
     disk_full,
 )
 from .isolation import Isolation, isolation_gaps
-from .manifests import Manifest, check_digest, read_manifest
+from .manifests import Manifest, check_digest, published_lines, read_manifest
 from .pages import Page, render
 from .preflight import PreflightResult, preflight
 from .reports import COLUMNS, OutputReport, VerificationReport, WorstRow, rows
@@ -88,6 +88,7 @@ __all__ = [
     "disk_full",
     "isolation_gaps",
     "preflight",
+    "published_lines",
     "read_manifest",
     "read_report",
     "render",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from .errors import CorruptArtefactError
@@ -25,15 +25,31 @@ def folder_digest(folder: Path, *, without: Collection[str] = ()) -> str:
     Raises:
         CorruptArtefactError: The folder holds a link or something that is not a file.
     """
-    lines = hashlib.sha256()
+    found = hashlib.sha256()
+    for line in folder_lines(folder, without=without):
+        found.update(line.encode())
+    return found.hexdigest()
+
+
+def folder_lines(folder: Path, *, without: Collection[str] = ()) -> Iterator[str]:
+    """Yield the lines of which `folder_digest` is the SHA-256; each file is read for its own.
+
+    Whoever has the lines and the digest can prove any part of the folder without the rest.
+
+    Args:
+        folder: The folder.
+        without: Relative paths to leave out.
+
+    Raises:
+        CorruptArtefactError: The folder holds a link or something that is not a file.
+    """
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     for name in sorted(names, key=str.encode):
         path = names[name]
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise CorruptArtefactError(f"{path} is a link or a device, not a file.")
         if path.is_file() and name not in without:
-            lines.update(f"{file_digest(path)}  {name}\n".encode())
-    return lines.hexdigest()
+            yield f"{file_digest(path)}  {name}\n"
 
 
 def file_digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Final, Self
 
 from conch.core import BuildRef, Ordinal, Signature, TritonName
 
-from .digests import folder_digest
+from .digests import folder_digest, folder_lines
 from .errors import CorruptArtefactError, DigestMismatchError
 
 MANIFEST: Final = "manifest.json"
@@ -195,3 +196,27 @@ def check_digest(path: Path) -> str:
             hint="Build the version again; nothing in a published build may change.",
         )
     return found
+
+
+def published_lines(path: Path, digest: str) -> bytes:
+    """Return the lines whose SHA-256 is a published build's digest, one for each of its files.
+
+    Every file is read, as in `check_digest`.
+
+    Args:
+        path: The build's folder.
+        digest: The digest that the build was published with.
+
+    Raises:
+        DigestMismatchError: A file was changed, added or removed.
+        CorruptArtefactError: The folder holds a link or something that is not a file.
+    """
+    lines = "".join(folder_lines(path, without=(MANIFEST,))).encode()
+    found = hashlib.sha256(lines).hexdigest()
+    if found != digest:
+        raise DigestMismatchError(
+            f"The files of {path} are not the published ones: digest {found[:12]}..., "
+            f"published was {digest[:12]}....",
+            hint="Build the version again; nothing in a published build may change.",
+        )
+    return lines

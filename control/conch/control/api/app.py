@@ -29,6 +29,7 @@ from . import (
     platform,
     predictions,
     releases,
+    repositories,
     shadows,
 )
 from .describing import describe
@@ -39,12 +40,19 @@ _PREDICT_TIMEOUT_S = 60.0
 _CONNECTIONS = 64
 
 
-def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = None) -> FastAPI:
+def create_app(
+    plane: ControlPlane,
+    *,
+    key: str,
+    fetch_key: str | None = None,
+    inference_url: str | None = None,
+) -> FastAPI:
     """Return the control API over a control plane, which somebody else starts and stops.
 
     Args:
         plane: What answers.
         key: The administrator key.
+        fetch_key: Opens builds' repositories and nothing else; None: only the other key does.
         inference_url: Where predictions go; None: where the settings say.
     """
     base_url = inference_url or plane.settings.inference_url
@@ -53,7 +61,7 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
         with httpx.Client(base_url=base_url, timeout=_PREDICT_TIMEOUT_S, limits=limits) as http:
-            yield {"services": _services(plane, key=key, http=http)}
+            yield {"services": _services(plane, key=key, fetch_key=fetch_key, http=http)}
 
     app = FastAPI(
         title="conch",
@@ -70,6 +78,7 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
     app.include_router(hooks.router)
     app.include_router(payloads.router)
     app.include_router(metrics.page)
+    app.include_router(repositories.router)
     closed = APIRouter(
         prefix="/v1",
         dependencies=[Depends(require_administrator)],
@@ -84,7 +93,9 @@ def create_app(plane: ControlPlane, *, key: str, inference_url: str | None = Non
     return app
 
 
-def _services(plane: ControlPlane, *, key: str, http: httpx.Client) -> Services:
+def _services(
+    plane: ControlPlane, *, key: str, fetch_key: str | None, http: httpx.Client
+) -> Services:
     settings = plane.settings
     reading = Reading(database=plane.database, target=plane.target)
     return Services(
@@ -102,5 +113,6 @@ def _services(plane: ControlPlane, *, key: str, http: httpx.Client) -> Services:
         ),
         predictor=Predictor(database=plane.database, http=http),
         key=key,
+        fetch_key=fetch_key,
         hook_places=asyncio.Semaphore(hooks.AT_ONCE),
     )

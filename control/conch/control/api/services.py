@@ -25,6 +25,7 @@ class Services:
 
     Attributes:
         key: The administrator key.
+        fetch_key: Opens builds' repositories and nothing else; None: only the other key does.
         hook_places: One for each webhook delivery that may be taken at the same time.
     """
 
@@ -35,6 +36,7 @@ class Services:
     overview: Overview
     predictor: Predictor
     key: str
+    fetch_key: str | None
     hook_places: asyncio.Semaphore
 
 
@@ -49,6 +51,12 @@ _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="administrator",
     description="The key in `<home>/admin.key`, made by `conch up`.",
+)
+
+_fetching = HTTPBearer(
+    auto_error=False,
+    scheme_name="fetching",
+    description="The key in `<home>/fetch.key`, or the administrator key.",
 )
 
 
@@ -67,4 +75,25 @@ def require_administrator(
             if credentials is None
             else "This is not the administrator key.",
             hint="Send `Authorization: Bearer <key>` with the key in <home>/admin.key.",
+        )
+
+
+def require_fetching(
+    given: Given,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_fetching)],
+) -> None:
+    """Let a request pass that shows the fetch key or the administrator key.
+
+    Raises:
+        UnauthorizedError: It shows none, or another.
+    """
+    shown = "" if credentials is None else credentials.credentials
+    keys = [key for key in (given.fetch_key, given.key) if key is not None]
+    fits = [same_key(shown, key) for key in keys]  # both are compared, whichever fits
+    if not any(fits):
+        raise UnauthorizedError(
+            "This needs the fetch key."
+            if credentials is None
+            else "This is neither the fetch key nor the administrator key.",
+            hint="Send `Authorization: Bearer <key>` with the key in <home>/fetch.key.",
         )

@@ -128,6 +128,21 @@ class Reading:
             version = tx.versions.get(found.version_id)
         return showing.build_view(found, version, report=report_of(found))
 
+    def published(self, key: str) -> Build:
+        """Return a build whose folder was published.
+
+        Raises:
+            NotFoundError: There is no such build, or nothing was published of it.
+        """
+        with self._database.look() as tx:
+            found = tx.builds.get(key)
+        if not found.path:
+            raise NotFoundError(
+                f"Build {found.id} has no files: it is {found.status.value}.",
+                hint="A build has files once it is verified.",
+            )
+        return found
+
     def report(self, key: str) -> dict[str, Any]:
         """Return a build's verification report.
 

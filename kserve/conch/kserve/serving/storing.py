@@ -12,7 +12,8 @@ from conch.core import BuildRef
 
 from ..sites import Site
 
-_FLAVOURS: Final = ("native", "portable")
+FLAVOURS: Final = ("native", "portable")
+"""The Triton repositories that a build may hold, the one that is served first."""
 
 
 class Store(Protocol):
@@ -77,7 +78,7 @@ class FolderStore:
         """Copy the build's Triton repository, whole or not at all, and return its URI."""
         place = self.folder / build.model / build.build_id
         if not place.exists():
-            source = next(build.path / each for each in _FLAVOURS if (build.path / each).is_dir())
+            source = served_folder(build.path)
             place.parent.mkdir(parents=True, exist_ok=True)
             fresh = place.with_name(f".{place.name}.{uuid4().hex}")
             shutil.copytree(source, fresh)
@@ -88,6 +89,11 @@ class FolderStore:
                 if not place.is_dir():
                     raise
         return self.address(build)
+
+
+def served_folder(build: Path) -> Path:
+    """Return the Triton repository of a build's folder that a cluster's servers are given."""
+    return next(build / each for each in FLAVOURS if (build / each).is_dir())
 
 
 def store_of(site: Site) -> Store:
