@@ -50,10 +50,25 @@ from conch.kserve.structural import Schema, violations
 HERE = Path(__file__).parent
 CORE = {"ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"}
 KSERVE = "serving.kserve.io/"
+LAB = replace(
+    STANDARD,
+    name="lab",
+    environment=Environment.STAGING,
+    autoscaler=Autoscaler.NONE,
+    monitoring=None,
+    storage=Storage(
+        schemes=frozenset({"conch"}),
+        conch_image="registry.example.org/conch-fetch:0.1.0",
+        conch_url="http://conch.conch:8090",
+        ports=(),
+    ),
+)
+FETCHED = replace(ONE, slots=(slot(uri=f"conch://digits/b-1/{'cd' * 32}"),))
 GOLDEN: dict[str, tuple[Profile, Workload]] = {
     "knative-canary": (KNATIVE, ON_CPU),
     "standard-canary": (replace(CANARY, payloads=LOGGED), TWO),
     "standard-slots": (STANDARD, TWO),
+    "standard-conch": (LAB, FETCHED),
 }
 
 
@@ -89,7 +104,9 @@ def profiles(version: KServeVersion, mode: DeploymentMode) -> Iterator[Profile]:
             knative_features=features,
             payloads=None if monitored else LOGGED,
             storage=Storage(
-                schemes=frozenset({"s3", "gs", "pvc", "oci", "conch"}), conch_image="conch:1"
+                schemes=frozenset({"s3", "gs", "pvc", "oci", "conch"}),
+                conch_image="conch:1",
+                conch_url="http://conch.conch:8090",
             ),
         )
 
@@ -144,7 +161,7 @@ def check(body: Manifest, version: KServeVersion, mode: DeploymentMode) -> None:
 
 @pytest.mark.parametrize("case", GOLDEN)
 def test_the_reviewed_text(case: str) -> None:
-    """Two workloads, in full, as a person has read them."""
+    """Workloads on profiles, in full, as a person has read them."""
     folder = HERE / "golden" / case
     files = render(*GOLDEN[case])
     assert set(files) == {path.name for path in folder.iterdir()}
@@ -398,6 +415,55 @@ def test_a_logger_tells_conch_what_every_slot_was_asked() -> None:
         assert outwards == [53, 53, 443, 8090]
         inwards = [port["port"] for port in policy["ingress"][0]["ports"]]
         assert profile is KNATIVE or inwards == [9081, 9000]
+
+
+@pytest.mark.parametrize(
+    ("given", "rules"),
+    [
+        pytest.param({}, [("conch", [8090])], id="beside it on the cluster"),
+        pytest.param({"ports": (443,)}, [("", [443]), ("conch", [8090])], id="and other stores"),
+        pytest.param(
+            {"conch_url": "https://conch.example.org", "conch_namespace": ""},
+            [("", [443])],
+            id="elsewhere",
+        ),
+    ],
+)
+def test_servers_reach_the_control_plane_where_it_has_the_builds(
+    given: dict[str, Any], rules: list[tuple[str, list[int]]]
+) -> None:
+    """Names, the stated stores and the control plane's port, in its namespace; nothing is open."""
+    profile = replace(LAB, storage=replace(LAB.storage, **given))
+    names, *others = manifests(profile, FETCHED)["network-policy.yaml"]["spec"]["egress"]
+    assert {port["port"] for port in names["ports"]} == {53}
+    found = [
+        (
+            rule["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+            if "to" in rule
+            else "",
+            [port["port"] for port in rule["ports"]],
+        )
+        for rule in others
+    ]
+    assert found == rules
+    elsewhere = replace(
+        profile, storage=replace(profile.storage, schemes=frozenset({"s3"}), ports=(443,))
+    )
+    egress = manifests(elsewhere, ONE)["network-policy.yaml"]["spec"]["egress"]
+    assert [port["port"] for rule in egress[1:] for port in rule["ports"]] == [443]
+
+
+def test_the_key_is_named_and_never_written() -> None:
+    """The container reads the variables that the program reads, the key from a Secret."""
+    container = manifests(LAB, FETCHED)["storage-container.yaml"]["spec"]["container"]
+    assert container["command"] == ["python", "-m", "conch.kserve.fetching"]
+    assert "args" not in container  # KServe's: the address and the folder
+    env = {one["name"]: one for one in container["env"]}
+    assert env["CONCH_URL"] == {"name": "CONCH_URL", "value": "http://conch.conch:8090"}
+    assert env["CONCH_API_KEY"] == {
+        "name": "CONCH_API_KEY",
+        "valueFrom": {"secretKeyRef": {"name": "conch-fetch", "key": "key"}},
+    }
 
 
 def test_a_single_server_has_no_budget() -> None:

@@ -72,7 +72,12 @@ OF_PROFILE: dict[str, Profile] = {
     "autoscaler-mode": replace(KNATIVE, autoscaler=Autoscaler.HPA),
     "keda-prometheus": replace(STANDARD, monitoring=None),
     "prod-image": replace(STANDARD, image=TritonImage()),
-    "conch-image": replace(KNATIVE, storage=Storage(schemes=frozenset({"conch"}))),
+    "conch-image": replace(
+        KNATIVE, storage=Storage(schemes=frozenset({"conch"}), conch_url="http://conch:8090")
+    ),
+    "conch-url": replace(
+        KNATIVE, storage=Storage(schemes=frozenset({"conch"}), conch_image="conch:1")
+    ),
     "oci-version": replace(KNATIVE, storage=Storage(schemes=frozenset({"oci+native"}))),
     "traffic-mode": replace(KNATIVE, traffic=Traffic.SLOTS),
     "traffic-canary-version": replace(CANARY, version=KServeVersion.V0_20),
@@ -132,6 +137,13 @@ def test_a_profile_file_becomes_typed_values() -> None:
         (FILE.replace("autoscaler: keda", "autoscaler: vpa"), ProfileError, "autoscaler"),
         (FILE.replace("autoscaler:", "autoscale:"), ProfileError, "autoscale: extra inputs"),
         (FILE.replace("secret: model-store", "secrets: [x]"), ProfileError, "storage.secrets"),
+        (
+            FILE.replace("secret: model-store", "conch_url: conch:8090"),
+            ProfileError,
+            "conch_url is",
+        ),
+        (FILE.replace("secret: model-store", "conch_secret: A_B"), ProfileError, "conch_secret"),
+        (FILE.replace("schemes: [s3, oci]", "schemes: [conch]"), RefusedError, r"\(1 more\)"),
         (FILE.replace("environment: prod\n", ""), ProfileError, "environment: field required"),
         (FILE.replace("v0.20.0", "v0.9.0"), UnknownVersionError, "0.15, 0.16"),
         (FILE.replace("kind: gateway-api", "kind: knative"), RefusedError, "never does"),
@@ -144,6 +156,34 @@ def test_a_faulty_file_is_refused(text: str, error: type[Exception], words: str)
     """A file that is wrong says what is wrong and where."""
     with pytest.raises(error, match=words):
         read_profile(text)
+
+
+def test_a_profile_states_where_builds_are_fetched_from() -> None:
+    """The control plane's address, its namespace and the Secret with the key; two have defaults."""
+    storage = (
+        "schemes: [conch]\n  conch_image: conch:1\n  conch_url: http://conch.platform:8090\n"
+        "  conch_namespace: platform\n  ports: []"
+    )
+    found = read_profile(FILE.replace("schemes: [s3, oci]", storage)).storage
+    assert (found.conch_url, found.conch_port) == ("http://conch.platform:8090", 8090)
+    assert (found.conch_namespace, found.conch_secret) == ("platform", "conch-fetch")
+    assert found.ports == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("http://conch", 80), ("https://conch.example.org/x", 443), ("https://c:8443", 8443)],
+)
+def test_the_port_of_the_control_plane(url: str, port: int) -> None:
+    """The network policy opens the port of the address."""
+    assert Storage(conch_url=url).conch_port == port
+
+
+@pytest.mark.parametrize("url", ["conch:8090", "ftp://conch", "http://", "http://conch:x"])
+def test_an_address_of_the_control_plane_that_is_none(url: str) -> None:
+    """It is refused before a pod waits for it."""
+    with pytest.raises(ProfileError, match="no http address"):
+        Storage(conch_url=url)
 
 
 @pytest.mark.parametrize("code", OF_PROFILE)

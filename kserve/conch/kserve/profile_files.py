@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -111,6 +111,9 @@ class _Storage(_Strict):
     secret: str = ""
     identity: dict[str, str] = {}
     conch_image: str = ""
+    conch_url: str = ""
+    conch_namespace: _Name | Literal[""] = "conch"
+    conch_secret: _Name = "conch-fetch"
     ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
 
 

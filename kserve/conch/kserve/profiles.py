@@ -136,14 +136,38 @@ class Storage:
         secret: Secret with S3 keys that the service account lists; empty for none.
         identity: Annotations of the service account for the cloud's workload identity.
         conch_image: Image of the container that fetches `conch://`; empty where it is not used.
-        ports: TCP ports of the stores, which the network policy opens outwards.
+        conch_url: The control plane as pods reach it, such as `http://conch.conch:8090`.
+        conch_namespace: The control plane's namespace, the only one that the network policy opens
+            for it; empty where it is not on the cluster: then its port is open to any address.
+        conch_secret: Secret in the namespace of the models that has the fetch key under `key`.
+        ports: TCP ports of the stores, which the network policy opens outwards; () for none.
     """
 
     schemes: frozenset[str] = frozenset({"s3", "gs", "pvc"})
     secret: str = ""
     identity: Mapping[str, str] = field(default_factory=dict)
     conch_image: str = ""
+    conch_url: str = ""
+    conch_namespace: str = "conch"
+    conch_secret: str = "conch-fetch"
     ports: tuple[int, ...] = (443,)
+
+    def __post_init__(self) -> None:
+        if self.conch_url and self.conch_port is None:
+            raise ProfileError(
+                f"storage.conch_url is {self.conch_url!r}, which is no http address with a host.",
+                hint="Such as http://conch.conch:8090.",
+            )
+
+    @property
+    def conch_port(self) -> int | None:
+        """The TCP port in `conch_url`; None where that is empty or no address."""
+        try:
+            parts = urlsplit(self.conch_url)
+            known = {"http": 80, "https": 443}.get(parts.scheme)
+            return (parts.port or known) if known and parts.hostname else None
+        except ValueError:  # a port that is none
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,6 +132,13 @@ def _of_profile(profile: Profile) -> Iterator[Refusal]:
             reason="KServe knows the scheme only through a ClusterStorageContainer",
             nearest="Give `storage.conch_image`, or copy builds to s3, gs or a volume.",
         )
+    if "conch" in profile.storage.schemes and not profile.storage.conch_url:
+        yield Refusal(
+            code="conch-url",
+            what="conch:// storage without the control plane's address",
+            reason="the container that fetches has to ask it",
+            nearest="Give `storage.conch_url` as pods reach it, such as http://conch.conch:8090.",
+        )
     for scheme, since in _OCI_SINCE.items():
         if scheme in profile.storage.schemes and not profile.version.at_least(since):
             yield Refusal(

@@ -29,7 +29,11 @@ from conch.kserve.applying import Update, carry_out, decide, observe
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 SEEN = Monitoring(prometheus_url="http://p:9090", labels={"release": "p"})
-EVERYWHERE = Storage(schemes=frozenset({"s3", "pvc", "oci", "conch"}), conch_image="conch:1")
+EVERYWHERE = Storage(
+    schemes=frozenset({"s3", "pvc", "oci", "conch"}),
+    conch_image="conch:1",
+    conch_url="http://conch.conch:8090",
+)
 
 
 @pytest.fixture(scope="module")

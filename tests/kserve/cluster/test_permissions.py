@@ -45,7 +45,9 @@ Right = tuple[str, str, str]
 """API group, plural and verb."""
 
 _SEEN = Monitoring(prometheus_url="http://p:9090", labels={"release": "p"})
-_STORE = Storage(schemes=frozenset({"conch"}), conch_image="conch:1")
+_STORE = Storage(
+    schemes=frozenset({"conch"}), conch_image="conch:1", conch_url="http://conch.conch:8090"
+)
 PROFILES: dict[str, Profile] = {
     "slots": replace(
         STANDARD,

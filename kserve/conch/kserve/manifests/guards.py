@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ..profiles import Profile
@@ -44,16 +44,16 @@ def service_account(profile: Profile, workload: Workload) -> Manifest:
 def network_policy(profile: Profile, workload: Workload) -> Manifest:
     """Return the policy: callers reach the inference ports, Prometheus the metrics, no one else.
 
-    Outwards, pods resolve names, fetch models and, where the profile says so, tell conch what was
-    asked and answered; a server that runs a model of yours opens no other connection.
+    Outwards, pods resolve names and fetch models, from conch too where a slot's come from there.
+    Where the profile says so they tell conch what was asked and answered. A server that runs a
+    model of yours opens no other connection.
     """
-    payloads = profile.payloads
     callers = sorted({workload.namespace, *profile.ingress_namespaces, *_gateways(profile)})
     serving = _QUEUE_PROXY if profile.knative else _serving_ports(profile)
-    ingress = [{"from": [_from(name) for name in callers], "ports": _ports(serving)}]
+    ingress = [{"from": [_namespace(name) for name in callers], "ports": _ports(serving)}]
     if profile.monitoring is not None:
         ingress.append(
-            {"from": [_from(profile.monitoring.namespace)], "ports": _ports([METRICS_PORT])}
+            {"from": [_namespace(profile.monitoring.namespace)], "ports": _ports([METRICS_PORT])}
         )
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -63,16 +63,7 @@ def network_policy(profile: Profile, workload: Workload) -> Manifest:
             "podSelector": {"matchLabels": {"app.kubernetes.io/part-of": workload.name}},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": ingress,
-            "egress": [
-                {
-                    "ports": [
-                        {"port": 53, "protocol": "UDP"},
-                        {"port": 53, "protocol": "TCP"},
-                    ]
-                },
-                {"ports": _ports(profile.storage.ports)},
-                *([{"ports": _ports([payloads.port])}] if payloads else []),
-            ],
+            "egress": list(_egress(profile, workload)),
         },
     }
 
@@ -91,6 +82,18 @@ def disruption_budget(profile: Profile, workload: Workload, slot: Slot) -> Manif
     }
 
 
+def _egress(profile: Profile, workload: Workload) -> Iterator[Manifest]:
+    storage = profile.storage
+    yield {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+    if storage.ports:  # an empty list would open every port
+        yield {"ports": _ports(storage.ports)}
+    if storage.conch_port is not None and any(slot.scheme == "conch" for slot in workload.slots):
+        to = {"to": [_namespace(storage.conch_namespace)]} if storage.conch_namespace else {}
+        yield {**to, "ports": _ports([storage.conch_port])}
+    if profile.payloads is not None:
+        yield {"ports": _ports([profile.payloads.port])}
+
+
 def _serving_ports(profile: Profile) -> tuple[int, ...]:
     """Return where requests arrive; with a payload logger, HTTP first reaches KServe's agent."""
     return (_AGENT_PORT if profile.payloads else HTTP_PORT, GRPC_PORT)
@@ -103,7 +106,7 @@ def _gateways(profile: Profile) -> Iterable[str]:
         yield _KNATIVE
 
 
-def _from(namespace: str) -> Manifest:
+def _namespace(namespace: str) -> Manifest:
     return {"namespaceSelector": {"matchLabels": {_NAMESPACE: namespace}}}
 
 
