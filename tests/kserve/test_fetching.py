@@ -10,14 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from archive_servers import Reply, address_of, answering_with
+from given_servers import HandStarted
+from handmade_builds import make_build
 from memory_platform import MemoryPlatform
 
+from conch.control.handing_out import HandedOut
 from conch.control.shipping import read_build
 from conch.core import BuildRef
+from conch.kserve.fetching import ControlPlaneAccess, fetch
 from conch.kserve.fetching.__main__ import main
 from conch.kserve.fetching.placing import MARK
 from conch.kserve.serving.storing import ConchStore
+from conch.local import Runtime
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,34 @@ def test_the_program_fetches_what_the_store_names(
     assert f"fetching {build.build_id}" in done.stdout
     assert f"placed {len(_files(folder))} files" in done.stdout
     assert memory_platform.fetch_key not in done.stdout + done.stderr
+
+
+@pytest.mark.real
+def test_triton_serves_a_fetched_folder(tmp_path: Path, serving_runtime: Runtime) -> None:
+    """The listing beside the models is in nobody's way: Triton loads them and answers."""
+    build = make_build(tmp_path, "fetched", 3).path
+    files = {
+        path.relative_to(build).as_posix(): path.read_bytes()
+        for path in build.rglob("*")
+        if path.is_file()
+    }
+    address = address_of(files, model="fetched")
+    folder = tmp_path / "models"
+    sent = b"".join(HandedOut.of(build, address.digest).blocks())
+    with answering_with(Reply(body=sent)) as server:
+        fetch(address, folder, ControlPlaneAccess(url=server.url, key="k"), told=print)
+    assert (folder / MARK).is_file()
+    served = HandStarted(
+        runtime=serving_runtime, repository=folder, log=tmp_path / "triton.log", mode="none"
+    )
+    with served as triton:
+        url = f"http://127.0.0.1:{triton.given.http_port}/v2"
+        index = httpx.post(f"{url}/repository/index").json()
+        assert [(one["name"], one["state"]) for one in index] == [("fetched", "READY")]
+        tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1.0] * 4}
+        body = {"inputs": [tensor], "outputs": [{"name": "y"}]}
+        answer = httpx.post(f"{url}/models/fetched/infer", json=body, timeout=30).json()
+    assert answer["outputs"][0]["data"] == [5.0] * 4
 
 
 def test_a_second_run_asks_nobody(
