@@ -21,6 +21,7 @@ from archive_servers import (
     repository,
     special,
 )
+from platform_fixtures import until
 
 from conch.kserve.fetching import (
     LISTING,
@@ -123,6 +124,23 @@ def test_silence_is_an_interruption(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(InterruptedFetchError, match="timed out"):
             Watched().fetch(url, tmp_path, silence_s=0.05)
+
+
+def test_a_pod_that_is_told_to_end_waits_for_nothing(tmp_path: Path) -> None:
+    """SIGTERM in the middle of the archive: the program ends, and nothing of it stays."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "conch.kserve.fetching", str(ADDRESS), str(tmp_path)],
+            env={**os.environ, "CONCH_URL": url, "CONCH_API_KEY": "k"},
+        )
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n" + WHOLE[:4096])
+            until(lambda: any(tmp_path.iterdir()))
+            process.terminate()
+            assert process.wait(timeout=20) == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nobody_listens(tmp_path: Path, unused_port: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .fetches import fetch
 
 _FAILED = 1
 _LATER = 4
+_ENDED = 128 + signal.SIGTERM
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -45,5 +47,11 @@ def _tell(line: str) -> None:
     print(line, flush=True)
 
 
+def _end(*_: object) -> None:
+    """End at once and in order: as process 1 of a container Python would ignore the signal."""
+    sys.exit(_ENDED)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main(sys.argv[1:], os.environ))

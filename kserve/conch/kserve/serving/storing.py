@@ -28,7 +28,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConchStore:
-    """Servers fetch builds from conch itself (`conch://`), which checks their digests."""
+    """Servers fetch builds from conch itself (`conch://`) and prove them by the digest."""
 
     def address(self, build: BuildRef) -> str:
         """Return the URI, which holds the digest."""
