@@ -33,6 +33,7 @@ from conch.kserve import (
     Workload,
     WorkloadError,
     read_profile,
+    read_site,
     refusals,
     refuse,
 )
@@ -334,3 +335,18 @@ def test_payloads_that_are_refused(change: dict[str, Any], names: str) -> None:
     given = {"url": "http://conch.conch:8090", "token": "x" * 16} | change
     with pytest.raises(ProfileError, match=names):
         Payloads(**given)
+
+
+def test_where_builds_run() -> None:
+    """As Jobs where the profile says so; a GPU has to be one of its own."""
+    serve = "serve: {namespace: models, uri: 's3://models'}\n"
+    builds = (
+        "builds: {image: 'conch:1', namespace: conch, claim: conch-home, resources: RESOURCES}\n"
+    )
+    text = FILE + serve + builds
+    stated = read_site(text.replace("RESOURCES", "{gpus: 1, gpu_product: NVIDIA-L4}")).builds
+    assert stated is not None
+    assert (stated.image, stated.claim, stated.resources.gpus) == ("i:1", "conch-home", 1)
+    assert read_site(FILE + serve).builds is None
+    with pytest.raises(ProfileError, match="NVIDIA-T4"):
+        read_site(text.replace("RESOURCES", "{gpus: 1, gpu_product: NVIDIA-T4}"))

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from conch.core import InvalidValueError, SlotName
-from conch.kserve import Site, Traffic, read_site
+from conch.kserve import GpuProduct, Site, Traffic, read_site
 from conch.kserve.cluster import Cluster, ClusterLease, Connection, KubernetesCluster
 from conch.kserve.serving.operating import Blueprint
 from conch.kserve.serving.storing import store_of
 from conch.kserve.serving.target import KServeTarget
 
+from .cluster_building import JobWorkshop
 from .payloads import PayloadSource
 
 _DIVIDED_BY: Final = {
@@ -113,4 +114,24 @@ def payload_source(site: Site, target: KServeTarget) -> PayloadSource | None:
         answer_s=payloads.answer_s,
         counted="KServe's payload events; each request is a unit of its own, divided at random by "
         + _DIVIDED_BY[site.profile.strategy],
+    )
+
+
+def workshop_of(site: Site, connection: Connection, folder: Path) -> JobWorkshop | None:
+    """Return where a site has builds run; None: with the control plane.
+
+    Args:
+        site: The cluster.
+        connection: How to reach it.
+        folder: The control plane's builds, which its profile says to be on a claim.
+    """
+    if site.builds is None:
+        return None
+    gpu = site.profile.gpu(site.builds.resources.gpu_product)
+    return JobWorkshop(
+        connect=partial(KubernetesCluster, connection),
+        builds=site.builds,
+        folder=folder,
+        gpu_resource=(gpu or GpuProduct(name="")).resource,
+        node_labels=() if gpu is None else ((gpu.node_label, gpu.name),),
     )

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from .metrics import PREFIXES, Metrics, Page
 from .payloads import Intake, PayloadReader, PayloadSource
 from .plane import ControlPlane
 from .platform import local_settings, runtime_spec, serving_home
-from .ports import Target
+from .ports import Target, Workshop
 from .recording import Recording
 from .registry import MlflowRegistry, WebhookAction
 from .settings import Settings, read_settings, running_settings
@@ -34,30 +35,44 @@ from .state import Database
 log = logging.getLogger(__name__)
 
 
-def assemble(
-    settings: Settings, target: Target, payloads: PayloadSource | None = None
-) -> tuple[ControlPlane, Workbench]:
-    """Return a stopped control plane for the settings, and the workshop that it uses.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a control plane works with, beside MLflow and its database.
+
+    Attributes:
+        target: Where models are served.
+        payloads: The cluster that tells of its requests; None: the access log does.
+        workshop: Where builds run; None: in workers of the control process.
+    """
+
+    target: Target
+    payloads: PayloadSource | None = None
+    workshop: Workshop | None = None
+
+
+def assemble(settings: Settings, around: Surroundings) -> tuple[ControlPlane, Workbench | None]:
+    """Return a stopped control plane for the settings, and the workers that build for it, if any.
 
     Args:
         settings: What it is put together from.
-        target: Where models are served.
-        payloads: The cluster that tells of its requests; None: the access log does.
+        around: What it works with.
     """
-    workbench = Workbench(log_dir=settings.home / "logs")
+    workbench = None if around.workshop else Workbench(log_dir=settings.home / "logs")
+    workshop = around.workshop or workbench
+    assert workshop is not None, "one of the two is there"
     registry = MlflowRegistry(settings.mlflow_uri, timeout=settings.mlflow.timeout_s)
     secret = ensure_key(settings.home, WEBHOOK_NAME)
 
     def keep_webhook() -> WebhookAction:
         return registry.ensure_webhook(settings.webhook_url, secret)
 
-    intake = None if payloads is None else Intake(payloads)
+    intake = None if around.payloads is None else Intake(around.payloads)
     plane = ControlPlane(
         settings=settings,
         database=Database(settings.database),
         registry=registry,
-        target=target,
-        workshop=workbench,
+        target=around.target,
+        workshop=workshop,
         webhook_secret=None if settings.mlflow.webhooks == "off" else secret,
         keep_webhook=keep_webhook if settings.keeps_webhook else None,
         recording=Recording(
@@ -100,50 +115,49 @@ def _metrics(settings: Settings) -> Metrics | None:
 
 
 @contextmanager
-def serving_target(settings: Settings) -> Iterator[tuple[Target, PayloadSource | None]]:
-    """Give the target that the settings state: a cluster with a profile, else this machine.
-
-    With it comes the cluster as a source of payload events, where its profile states them.
-    """
+def surroundings(settings: Settings) -> Iterator[Surroundings]:
+    """Give what the settings state: a cluster with a profile, else this machine."""
     if settings.kserve.profile is None:
-        here = LocalTarget(
-            serving_home(settings),
-            runtime=require(spec=runtime_spec(settings)),
-            settings=local_settings(settings),
+        yield Surroundings(
+            target=LocalTarget(
+                serving_home(settings),
+                runtime=require(spec=runtime_spec(settings)),
+                settings=local_settings(settings),
+            )
         )
-        yield here, None
         return
     from conch.kserve.cluster import ClusterError, Connection
 
-    from .clusters import payload_source, site_of, target_of
+    from .clusters import payload_source, site_of, target_of, workshop_of
 
     site = site_of(settings.kserve.profile)
-    target = target_of(
-        site,
-        Connection(kubeconfig=settings.kserve.kubeconfig, context=settings.kserve.context),
-        leads=True,
-        slots=settings.serving.slots,
-    )
+    connection = Connection(kubeconfig=settings.kserve.kubeconfig, context=settings.kserve.context)
+    target = target_of(site, connection, leads=True, slots=settings.serving.slots)
     try:
         target.start()
     except ClusterError as error:
         log.warning("the cluster cannot be seen yet: %s", error)  # it is followed all the same
     try:
-        yield target, payload_source(site, target)
+        yield Surroundings(
+            target=target,
+            payloads=payload_source(site, target),
+            workshop=workshop_of(site, connection, settings.home / "builds"),
+        )
     finally:
         target.close()
 
 
 def serve(settings: Settings) -> None:
     """Run the control plane and its API until SIGTERM or SIGINT."""
-    with serving_target(settings) as (target, payloads):
-        _serve(settings, target, payloads)
+    with surroundings(settings) as around:
+        _serve(settings, around)
 
 
-def _serve(settings: Settings, target: Target, payloads: PayloadSource | None) -> None:
-    plane, workbench = assemble(settings, target, payloads)
-    # Warming imports torch and exports once: seconds that the first registration should not wait.
-    threading.Thread(target=workbench.warm, name="warm", daemon=True).start()
+def _serve(settings: Settings, around: Surroundings) -> None:
+    plane, workbench = assemble(settings, around)
+    if workbench is not None:
+        # Warming imports torch and exports once: seconds that the first version should not wait.
+        threading.Thread(target=workbench.warm, name="warm", daemon=True).start()
     plane.start()
     try:
         uvicorn.run(
@@ -160,7 +174,8 @@ def _serve(settings: Settings, target: Target, payloads: PayloadSource | None) -
         )
     finally:
         plane.stop()
-        workbench.close()
+        if workbench is not None:
+            workbench.close()
 
 
 def main() -> None:

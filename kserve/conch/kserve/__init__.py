@@ -33,12 +33,13 @@ from .profiles import (
     TritonImage,
 )
 from .refusals import Refusal, refusals, refuse
-from .sites import Site
+from .sites import Builds, Site
 from .versions import DeploymentMode, KServeVersion
 from .workloads import Protocol, Resources, Scaling, ServedModel, Slot, Workload, object_name
 
 __all__ = [
     "Autoscaler",
+    "Builds",
     "DeploymentMode",
     "Environment",
     "FileLint",

@@ -24,7 +24,7 @@ from .profiles import (
     TritonImage,
 )
 from .refusals import refuse
-from .sites import Site
+from .sites import Builds, Site
 from .versions import DeploymentMode, KServeVersion
 from .workloads import Resources, Scaling
 
@@ -61,7 +61,7 @@ def read_site(text: str) -> Site:
             f"The profile {profile.name!r} does not say what models there get.",
             hint="Add `serve: {namespace: ..., uri: ...}`; docs/how-to/serve-on-kserve.md.",
         )
-    return file.serve.site(profile)
+    return file.serve.site(profile, file.builds)
 
 
 def _read(text: str) -> _ProfileFile:
@@ -145,6 +145,16 @@ class _Replicas(_Strict):
     cpu_percent: int = 70
 
 
+class _Builds(_Strict):
+    image: Annotated[str, Field(min_length=1)]
+    claim: _Name
+    namespace: _Name
+    claim_folder: str = "builds"
+    resources: _Resources = _Resources(cpu="2", memory="8Gi")
+    wait_s: Annotated[int, Field(ge=0, le=86_400)] = 1800
+    account: str = ""
+
+
 class _Serve(_Strict):
     namespace: _Name
     uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://")]
@@ -153,7 +163,12 @@ class _Serve(_Strict):
     resources: _Resources = _Resources()
     replicas: _Replicas = _Replicas()
 
-    def site(self, profile: Profile) -> Site:
+    def site(self, profile: Profile, builds: _Builds | None) -> Site:
+        product = "" if builds is None else builds.resources.gpu_product
+        if product and profile.gpu(product) is None:
+            raise ProfileError(
+                f"builds.resources.gpu_product is {product!r}, which is none of the profile's gpus."
+            )
         return Site(
             profile=profile,
             namespace=self.namespace,
@@ -162,6 +177,12 @@ class _Serve(_Strict):
             gateway_url=self.gateway_url,
             resources=Resources(**self.resources.model_dump()),
             scaling=Scaling(**self.replicas.model_dump()),
+            builds=None
+            if builds is None
+            else Builds(
+                **builds.model_dump(exclude={"resources"}),
+                resources=Resources(**builds.resources.model_dump()),
+            ),
         )
 
 
@@ -180,6 +201,7 @@ class _ProfileFile(_Strict):
     traffic: Traffic | None = None
     payloads: _Payloads | None = None
     serve: _Serve | None = None
+    builds: _Builds | None = None
 
     def profile(self) -> Profile:
         gateway, monitoring = self.network.gateway, self.monitoring

@@ -35,6 +35,7 @@ from .errors import (
 from .isolation import Isolation, isolation_gaps
 from .manifests import Manifest, check_digest, published_lines, read_manifest
 from .pages import Page, render
+from .parcels import answered, pack, receive
 from .preflight import PreflightResult, preflight
 from .reports import COLUMNS, OutputReport, VerificationReport, WorstRow, rows
 from .requests import BuildRequest, Limits, RuntimeCaps, TaskMetric
@@ -83,14 +84,17 @@ __all__ = [
     "Workbench",
     "WorkerCrashedError",
     "WorstRow",
+    "answered",
     "build",
     "check_digest",
     "disk_full",
     "isolation_gaps",
+    "pack",
     "preflight",
     "published_lines",
     "read_manifest",
     "read_report",
+    "receive",
     "render",
     "rows",
     "weights_of",

@@ -49,11 +49,11 @@ def handed_over(
     made.mkdir()
     os.chown(made, *numbers)
     source = scratch / "build" / "model"
-    _lay_out(request.source, source)
+    lay_out(request.source, source)
     reference = request.reference
     if reference is not None:
         reference = scratch / "build" / reference.name
-        _lay_out_file(request.reference, reference)
+        lay_out_file(request.reference, reference)
     try:
         inner = made / request.output.name
         yield replace(request, source=source, output=inner, reference=reference)
@@ -85,7 +85,7 @@ def used_bytes(folders: tuple[Path, ...]) -> int:
     return total
 
 
-def _lay_out(source: Path, into: Path) -> None:
+def lay_out(source: Path, into: Path) -> None:
     """Lay a folder out for others to read, by links where that is possible; links stay links."""
     into.mkdir(mode=_OPEN_FOLDER)
     with os.scandir(source) as entries:
@@ -94,14 +94,14 @@ def _lay_out(source: Path, into: Path) -> None:
             if entry.is_symlink():
                 target.symlink_to(os.readlink(path))  # the builder refuses it, in its own words
             elif entry.is_dir():
-                _lay_out(path, target)
+                lay_out(path, target)
             elif entry.is_file():
-                _lay_out_file(path, target)
+                lay_out_file(path, target)
             else:
                 raise CorruptArtefactError(f"{path} is a device, not a file.")
 
 
-def _lay_out_file(path: Path | None, target: Path) -> None:
+def lay_out_file(path: Path | None, target: Path) -> None:
     assert path is not None
     if stat.S_IMODE(path.stat().st_mode) & stat.S_IROTH:
         try:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from kube_apiserver import ApiServer
 
-from conch.control.serving import serving_target
+from conch.control.serving import surroundings
 from conch.control.settings import KServeSettings, Settings, read_settings
 from conch.kserve import read_site, refusals
 
@@ -163,8 +163,8 @@ def test_the_control_plane_serves_on_the_cluster_of_its_profile(
     profile = tmp_path / "profile.yaml"
     profile.write_text(text.replace("namespace: models", f"namespace: {namespace}"))
     stated = KServeSettings(profile=profile, kubeconfig=kubeconfigs())
-    with serving_target(read_settings(home=tmp_path, kserve=stated)) as (target, _):
-        state = target.observe()
+    with surroundings(read_settings(home=tmp_path, kserve=stated)) as around:
+        state = around.target.observe()
     assert [server.slot for server in state.servers] == ["a", "b"]
     assert (state.gateway_ready, dict(state.routes)) == (True, {})
 

@@ -19,9 +19,13 @@ from kserve_clusters import STRATEGIES, A, B, build, divided, playing
 from kserve_profiles import STANDARD
 from kube_apiserver import ApiServer
 from kube_clients import Connect
+from kube_jobs_standin import claim, running_jobs
 
+from conch.control.cluster_building import JobWorkshop
+from conch.core import Ordinal, TritonName
 from conch.kserve import (
     Autoscaler,
+    Builds,
     Environment,
     KServeVersion,
     Monitoring,
@@ -33,6 +37,7 @@ from conch.kserve.cluster import ClusterLease, KubernetesCluster
 from conch.kserve.serving.operating import Blueprint
 from conch.kserve.serving.storing import ConchStore
 from conch.kserve.serving.target import KServeTarget
+from conch.model_repo_builder import BuildRequest, UnknownFlavourError
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 PACKAGING = Path(__file__).parents[3] / "packaging" / "kubernetes"
@@ -68,7 +73,8 @@ class Noting(KubernetesCluster):
 
     async def _send(self, asked: Any, method: str, *given: Any, **named: Any) -> Any:
         response = await super()._send(asked, method, *given, **named)
-        right = (asked.resource.group, asked.resource.plural)
+        plural = "/".join(filter(None, (asked.resource.plural, asked.subresource)))
+        right = (asked.resource.group, plural)
         if response.status < 400 or response.status == 404:
             self.used.add((*right, asked.verb))
         if response.status == 201:
@@ -94,6 +100,8 @@ def rights_of(role: Mapping[str, Any]) -> Iterator[Right]:
 ROLE = read("models/role.yaml")
 CLUSTER_ROLE = read("storage-container/cluster-role.yaml")
 RIGHTS = sorted({*rights_of(ROLE), *rights_of(CLUSTER_ROLE)})
+BUILDS_ROLE = read("builds/role.yaml")
+OF_BUILDS = sorted(rights_of(BUILDS_ROLE))
 
 
 @pytest.fixture
@@ -170,15 +178,54 @@ def delete_all(server: ApiServer, path: str) -> None:
             assert client.delete(f"{path}/{body['metadata']['name']}").is_success
 
 
-@pytest.mark.parametrize("right", RIGHTS, ids=" ".join)
+def test_a_build_in_a_job_needs_every_right_of_its_role_and_no_other(
+    connect: Connect, apiserver: ApiServer, namespace: str, tmp_path: Path
+) -> None:
+    """Its Job is made, followed, read and deleted, beside the claim that it works on."""
+    grant(apiserver, namespace, "conch", BUILDS_ROLE["rules"], [])
+    assert allowed(apiserver, "conch", namespace, OF_BUILDS[0])
+    used: set[Right] = set()
+    claim(apiserver, namespace)
+
+    def client() -> KubernetesCluster:
+        made = Noting(connect("conch-token")._connection)
+        made.used = used
+        return made
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_text("flavors: {nothing: {}}\n")
+    with running_jobs(connect, apiserver, namespace, tmp_path, {"conch-home": tmp_path}):
+        workshop = JobWorkshop(
+            connect=client,
+            builds=Builds(image="conch:1", claim="conch-home", namespace=namespace),
+            folder=tmp_path / "builds",
+        )
+        with pytest.raises(UnknownFlavourError):
+            workshop.build(
+                BuildRequest(
+                    build_id="b1",
+                    registered_name="nothing",
+                    model=TritonName("nothing"),
+                    ordinal=Ordinal(1),
+                    source=tmp_path / "model",
+                    output=tmp_path / "builds" / "nothing" / "1",
+                ),
+                progress=lambda part, words: None,
+                cancelled=lambda: False,
+            )
+    assert used == set(OF_BUILDS)
+
+
+@pytest.mark.parametrize("right", [*RIGHTS, *OF_BUILDS], ids=" ".join)
 def test_without_any_right_its_request_is_refused(
     right: Right, apiserver: ApiServer, namespace: str
 ) -> None:
     """The server allows it with the roles, and refuses it without this one right of them."""
-    user = f"without-{RIGHTS.index(right)}"
-    grant(apiserver, namespace, f"{user}-all", ROLE["rules"], CLUSTER_ROLE["rules"])
-    grant(apiserver, namespace, user, without(ROLE, right), without(CLUSTER_ROLE, right))
-    role = next(role for role in (ROLE, CLUSTER_ROLE) if right in set(rights_of(role)))
+    user = f"without-{[*RIGHTS, *OF_BUILDS].index(right)}"
+    own = BUILDS_ROLE if right in OF_BUILDS else ROLE
+    grant(apiserver, namespace, f"{user}-all", own["rules"], CLUSTER_ROLE["rules"])
+    grant(apiserver, namespace, user, without(own, right), without(CLUSTER_ROLE, right))
+    role = next(role for role in (own, CLUSTER_ROLE) if right in set(rights_of(role)))
     other = next(each for each in rights_of(role) if each != right)
     assert allowed(apiserver, f"{user}-all", namespace, right)
     assert allowed(apiserver, user, namespace, other)  # the server has seen the new role
@@ -208,7 +255,8 @@ def allowed(
             "resourceAttributes": {
                 "namespace": "" if clustered else namespace,
                 "group": group,
-                "resource": plural,
+                "resource": plural.partition("/")[0],
+                "subresource": plural.partition("/")[2],
                 "verb": verb,
             },
         },

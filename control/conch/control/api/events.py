@@ -73,7 +73,7 @@ class EventStats(BaseModel):
                 "malformed_example": "",
                 "by_kind": {"exposure": 1040, "metric": 2},
                 "by_metric": {"purchase": 2},
-                "payloads": None,
+                "payloads": {"received": 2080, "counted": 1040, "unanswered": 3},
             }
         }
     )

@@ -23,6 +23,7 @@ _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
 _PAGE: Final = 500
+_SILENT_LOG_S: Final = 3600.0
 _GRACE_S: Final = 10.0
 """How much longer than its own time a watch may be silent before the connection counts as dead."""
 
@@ -137,6 +138,19 @@ class KubernetesCluster:
             options["dryRun"] = ["All"]  # with a body, the server does not look at the query
         with contextlib.suppress(ObjectMissingError):
             await self._ask(_asked("delete", key), "DELETE", {}, body=options)
+
+    async def follow_log(self, key: Key, container: str) -> AsyncIterator[str]:
+        asked = _asked("get", key, "log")
+        query = {"container": container, "follow": "true"}
+        with _named(asked):
+            response = await self._send(asked, "GET", query, silent_s=_SILENT_LOG_S)
+            try:
+                if response.status >= 400:
+                    raise error_of(asked, response.status, _read(await response.read()))
+                async for line in response.content:
+                    yield line.decode(errors="replace").rstrip("\n")
+            finally:
+                response.close()
 
     async def patch_status(self, key: Key, status: Object) -> Object:
         asked = _asked("patch", key, "status")

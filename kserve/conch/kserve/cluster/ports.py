@@ -112,5 +112,12 @@ class Cluster(Protocol):
             uid: Delete only the object with this identity, not a namesake made since.
         """
 
+    def follow_log(self, key: Key, container: str) -> AsyncIterator[str]:
+        """Yield the lines of a pod's container from its first on, until it ends.
+
+        Raises:
+            ClusterError: It cannot be read, or the connection broke; begin again.
+        """
+
     async def patch_status(self, key: Key, status: Object) -> Object:
         """Merge fields into an object's status, as its controller does."""

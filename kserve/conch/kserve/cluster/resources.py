@@ -101,6 +101,13 @@ NAMESPACE: Final = Resource(
 )
 DEPLOYMENT: Final = Resource(group="apps", version="v1", plural="deployments", kind="Deployment")
 """Read only: KServe makes one for each predictor in Standard mode."""
+JOB: Final = Resource(group="batch", version="v1", plural="jobs", kind="Job")
+POD: Final = Resource(group="", version="v1", plural="pods", kind="Pod")
+"""Read only: a Job's."""
+CLAIM: Final = Resource(
+    group="", version="v1", plural="persistentvolumeclaims", kind="PersistentVolumeClaim"
+)
+"""Read only: what a Job shares with whoever asked for it."""
 LEASE: Final = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 
 OWNED: Final = (
@@ -120,7 +127,8 @@ OWNED: Final = (
 """Kinds that conch creates, in the order in which they are applied: what others need first."""
 
 _KNOWN: Final = {
-    (each.api_version, each.kind): each for each in (*OWNED, SECRET, NAMESPACE, DEPLOYMENT, LEASE)
+    (each.api_version, each.kind): each
+    for each in (*OWNED, SECRET, NAMESPACE, DEPLOYMENT, LEASE, JOB, POD, CLAIM)
 }
 
 
