@@ -346,7 +346,7 @@ def test_where_builds_run() -> None:
     text = FILE + serve + builds
     stated = read_site(text.replace("RESOURCES", "{gpus: 1, gpu_product: NVIDIA-L4}")).builds
     assert stated is not None
-    assert (stated.image, stated.claim, stated.resources.gpus) == ("i:1", "conch-home", 1)
+    assert (stated.image, stated.claim, stated.resources.gpus) == ("conch:1", "conch-home", 1)
     assert read_site(FILE + serve).builds is None
     with pytest.raises(ProfileError, match="NVIDIA-T4"):
         read_site(text.replace("RESOURCES", "{gpus: 1, gpu_product: NVIDIA-T4}"))
