@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONCH := $(BIN)/conch
 SOURCES := control model_repo_builder triton_configs kserve ab learner dashboards core events local tests benchmarks
 
-.PHONY: demo test check format lint types imports tests runtime engines apiserver clean help
+.PHONY: demo test check format lint types imports tests runtime engines live apiserver clean help
 
 help: ## List what can be made.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ types: $(VENV)/.dev
 
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+live: $(VENV)/.dev ## Run the cluster's tests on a real one: make live PROFILE=FILE, with $$KUBECONFIG.
+	CONCH_LIVE_PROFILE=$(abspath $(PROFILE)) $(BIN)/python -P -m pytest -m real -k live \
+	  tests/contracts tests/kserve/test_live.py $(PYTEST)
 
 apiserver: ## Build the API server that the KServe tests use (once, minutes, Debian 12, as root).
 	.ci/kube-apiserver

@@ -2,11 +2,12 @@
 
 Triton and Envoy are real on the machine; on clusters the API server is, and controllers and servers
 are the stand-in. The target in memory, which many tests of the control plane use, is held to the
-same promises.
+same promises, and so is a cluster that a person gives (`make live`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 from kserve_clusters import build as cluster_build
 from kserve_clusters import divided, lab
 from kserve_standin import Fault
+from live_clusters import LOAD_S, given, live_build, live_target
 from memory_platform import write_scaling
 from memory_target import MemoryTarget
 from platform_fixtures import LocalPlatform
@@ -35,7 +37,6 @@ from conch.core import (
 from conch.kserve import Traffic
 
 A, B = SlotName("a"), SlotName("b")
-LOAD_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +47,15 @@ class Subject:
         build: Makes a build of the test's model by its ordinal; the second argument says whether
             it loads.
         model: A name that no other test uses.
+        load_s: How long a load may take.
+        refuse_s: How long one may take that comes to nothing.
     """
 
     target: Target
     build: Callable[[int, bool], BuildRef]
     model: TritonName
+    load_s: float = 20.0
+    refuse_s: float = 2.0
 
     def holds(self, slot: SlotName, build: BuildRef) -> bool:
         """Tell whether the slot's servers hold a build, ready."""
@@ -113,10 +118,25 @@ def on_a_cluster(strategy: Traffic) -> Callable[..., Iterator[Subject]]:
     return subject
 
 
+def on_a_live_cluster(request: pytest.FixtureRequest, folder: Path, name: str) -> Iterator[Subject]:
+    with live_target() as target:
+
+        def build(ordinal: int, loads: bool) -> BuildRef:
+            return live_build(folder, name, ordinal, loads=loads)
+
+        yield Subject(
+            target=target, build=build, model=TritonName(name), load_s=LOAD_S, refuse_s=LOAD_S / 3
+        )
+        for slot in (A, B, A):
+            with contextlib.suppress(ConchError):  # the one with traffic goes last
+                target.unload(TritonName(name), slot)
+
+
 IMPLEMENTATIONS = {
     "memory": in_memory,
     "machine": on_this_machine,
     **{f"cluster-{one.value}": on_a_cluster(one) for one in Traffic},
+    **({"live": on_a_live_cluster} if given() else {}),
 }
 
 
@@ -150,7 +170,7 @@ def test_a_build_is_loaded_once_however_often_it_is_asked_for(subject: Subject) 
     """Loading is idempotent, and nobody is routed to what is only loaded."""
     one = subject.build(1, True)
     for _ in range(2):
-        subject.target.load(one, A, timeout_s=LOAD_S)
+        subject.target.load(one, A, timeout_s=subject.load_s)
     assert subject.holds(A, one)
     assert shares(subject) == {}
 
@@ -158,10 +178,10 @@ def test_a_build_is_loaded_once_however_often_it_is_asked_for(subject: Subject) 
 def test_the_table_that_was_set_is_the_one_in_force(subject: Subject) -> None:
     """A share grows and goes back; each call returns with the table in force, asked for twice."""
     one, two = subject.build(1, True), subject.build(2, True)
-    subject.target.load(one, A, timeout_s=LOAD_S)
+    subject.target.load(one, A, timeout_s=subject.load_s)
     subject.target.set_routes([divided((one, A, 100))])
     until(lambda: shares(subject) == {one.build_id: 10_000})
-    subject.target.load(two, B, timeout_s=LOAD_S)
+    subject.target.load(two, B, timeout_s=subject.load_s)
     for percent in (10, 10, 50, 0):
         subject.target.set_routes([divided((two, B, percent), (one, A, 100 - percent))])
         wanted = {two.build_id: percent * 100, one.build_id: 10_000 - percent * 100}
@@ -174,7 +194,7 @@ def test_the_table_that_was_set_is_the_one_in_force(subject: Subject) -> None:
 def test_a_table_with_a_model_twice_is_refused(subject: Subject) -> None:
     """Which of two splits was meant cannot be known; the table in force stays."""
     one = subject.build(1, True)
-    subject.target.load(one, A, timeout_s=LOAD_S)
+    subject.target.load(one, A, timeout_s=subject.load_s)
     split = divided((one, A, 100))
     subject.target.set_routes([split])
     with pytest.raises(InvalidValueError):
@@ -185,11 +205,11 @@ def test_a_table_with_a_model_twice_is_refused(subject: Subject) -> None:
 def test_a_build_that_does_not_load_leaves_what_serves(subject: Subject) -> None:
     """Refused with words; the other slot, its build and the routes are as they were."""
     one, broken = subject.build(1, True), subject.build(2, False)
-    subject.target.load(one, A, timeout_s=LOAD_S)
+    subject.target.load(one, A, timeout_s=subject.load_s)
     subject.target.set_routes([divided((one, A, 100))])
     until(lambda: shares(subject) == {one.build_id: 10_000})
     with pytest.raises(ConchError) as error:
-        subject.target.load(broken, B, timeout_s=2.0)
+        subject.target.load(broken, B, timeout_s=subject.refuse_s)
     assert error.value.message
     until(lambda: shares(subject) == {one.build_id: 10_000})
     assert subject.holds(A, one)
@@ -200,9 +220,9 @@ def test_letting_go_is_idempotent_and_of_one_slot(subject: Subject) -> None:
     """What is not there is let go of without a word, and the other slot keeps its build."""
     one, two = subject.build(1, True), subject.build(2, True)
     subject.target.unload(subject.model, B)
-    subject.target.load(one, A, timeout_s=LOAD_S)
+    subject.target.load(one, A, timeout_s=subject.load_s)
     subject.target.set_routes([divided((one, A, 100))])
-    subject.target.load(two, B, timeout_s=LOAD_S)
+    subject.target.load(two, B, timeout_s=subject.load_s)
     subject.target.set_routes([divided((two, B, 100))])  # what is routed is never let go of
     until(lambda: shares(subject) == {two.build_id: 10_000})
     for _ in range(2):

@@ -134,6 +134,7 @@ def running_memory_platform(
     counted: bool = True,
     listener: socket.socket | None = None,
     payloads: PayloadSource | None = None,
+    registry: MemoryRegistry | None = None,
     **given: Any,
 ) -> Iterator[MemoryPlatform]:
     """Run a platform for the block; its settings are in the home, as `conch up` leaves them.
@@ -144,6 +145,7 @@ def running_memory_platform(
         counted: Whether somebody looks at what servers count; there are none here to look at.
         listener: Where the API answers; None: on a free port.
         payloads: A cluster whose payload events are the evidence; None: the table is.
+        registry: Where models are registered; None: one of its own.
         given: Groups of settings over those of the tests.
     """
     registry_folder = home / "registry"
@@ -151,7 +153,8 @@ def running_memory_platform(
     listener = listener or socket.create_server(("127.0.0.1", 0))
     intake = None if payloads is None else Intake(payloads)
     slots = given["serving"].slots if "serving" in given else ServingSettings().slots
-    target, registry, workshop = MemoryTarget(slots), MemoryRegistry(registry_folder), Workshop()
+    target, workshop = MemoryTarget(slots), Workshop()
+    registry = registry or MemoryRegistry(registry_folder)
     evidence = TabledEvidence()
     with ExitStack() as stack:
         entry = stack.enter_context(target.entry())

@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kserve_clusters import A, B, Lab, build, divided, lab
 from kube_apiserver import ApiServer
 from kube_clients import Connect
+from mortal_clients import KilledError, Mortal
 
 from conch.core import BuildRef, TritonName
 from conch.kserve import Traffic
-from conch.kserve.cluster import Connection, Key, KubernetesCluster
+from conch.kserve.cluster import Connection
 from conch.kserve.serving.target import KServeTarget
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -30,39 +30,6 @@ SURE = 12
 """Writes that every story has."""
 FIRST_SHARE = 3
 """The step that gives the candidate its first share."""
-
-
-class KilledError(Exception):
-    """The process is no more."""
-
-
-class Mortal(KubernetesCluster):
-    """A client whose process is killed right after one of its writes, before it knows of it."""
-
-    def __init__(self, connection: Connection, *, last: int | None = None) -> None:
-        super().__init__(connection)
-        self._last = last
-        self.writes = 0
-
-    async def apply(self, body: Any, *, force: bool = False, dry_run: bool = False) -> Any:
-        self._living()
-        answer = await super().apply(body, force=force, dry_run=dry_run)
-        self._written(dry_run)
-        return answer
-
-    async def delete(self, key: Key, *, uid: str = "", dry_run: bool = False) -> None:
-        self._living()
-        await super().delete(key, uid=uid, dry_run=dry_run)
-        self._written(dry_run)
-
-    def _living(self) -> None:
-        if self._last is not None and self.writes > self._last:
-            raise KilledError
-
-    def _written(self, dry_run: bool) -> None:
-        if not dry_run:
-            self.writes += 1
-            self._living()
 
 
 @dataclass(slots=True)
