@@ -326,9 +326,4 @@ def test_what_cannot_be_stored_was_not_counted(counting: Counting) -> None:
     assert counting.evidence.gather(QUESTION) == before
     after = counting.gather()
     assert after.stages[0].control_units == 2
-    diagnostics = counting.evidence.diagnostics(QUESTION)
-    assert [(one.arm, one.units, one.requests) for one in diagnostics] == [
-        ("control", 2, 2),
-        ("candidate", 0, 0),
-    ]
-    assert diagnostics[0].latency_ms["p50"] == pytest.approx(10.0, rel=0.05)
+    assert after.stages[0].candidate_units == 0

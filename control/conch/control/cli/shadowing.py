@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .printing import answer, facts, table
+from .releases import newest_of
 from .sessions import Home, Output, session_of
 
 _WIDEST: Final = 60
@@ -20,14 +21,9 @@ def shadow(
     output: Output = None,
 ) -> None:
     """Show how the candidate of a model's newest release answered copies of requests."""
-    from ..client import ApiError
-
     session = session_of(context, home, output)
     with session.client() as client:
-        releases = client.releases(model=name, limit=1)
-        if not releases:
-            raise ApiError(f"{name!r} has never been released.", code="no-release")
-        found = client.shadow(releases[0]["id"])
+        found = client.shadow(newest_of(client, name)["id"])
     simple = ((key.replace("_", " "), _plain(value)) for key, value in found.items())
     about = facts((key, value) for key, value in simple if key != "worst")
     heads = ("request", "differs in", "output", "by", "asked", "live", "candidate")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from conch.ab import Evidence, MetricEvidence, StageEvidence
@@ -18,26 +17,6 @@ from .unit_tables import CANDIDATE, CONTROL, ArmCount, Definition, StageCount, U
 BY_THE_GATEWAY: Final = (
     "the gateway's access log; a unit is what x-conch-unit names, else the request itself"
 )
-_QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmDiagnostics:
-    """One arm in one stage, for people; nothing is decided from it.
-
-    Attributes:
-        stage: `TrafficSplit.stage`.
-        arm: `control` or `candidate`.
-        units: Units that met it first in this stage.
-        requests: Their requests.
-        latency_ms: Quantiles of the latency of its requests, in milliseconds.
-    """
-
-    stage: int
-    arm: str
-    units: int
-    requests: int
-    latency_ms: dict[str, float]
 
 
 class LogEvidence:
@@ -76,30 +55,6 @@ class LogEvidence:
             return Evidence(
                 stages=stages, cut_s=table.cut_s, exposed_to_both=both, counted=self._counted
             )
-
-    def diagnostics(self, question: EvidenceQuestion) -> tuple[ArmDiagnostics, ...]:
-        """Return what people want to see of each arm and stage; raises as `gather` does."""
-        table = self._table(question)
-        found = []
-        with self._follower.lock:
-            self._check(question, table)
-            for stage in question.stages:
-                counts = table.stages.get(stage.number)
-                for arm, name in ((CONTROL, "control"), (CANDIDATE, "candidate")):
-                    if counts is None:
-                        continue
-                    one = counts.arms[arm]
-                    quantiles = {k: one.latency.quantile_ms(q) for k, q in _QUANTILES.items()}
-                    found.append(
-                        ArmDiagnostics(
-                            stage=stage.number,
-                            arm=name,
-                            units=one.units,
-                            requests=one.requests,
-                            latency_ms={k: v for k, v in quantiles.items() if v is not None},
-                        )
-                    )
-        return tuple(found)
 
     def shadow(self, question: EvidenceQuestion) -> ShadowSummary | None:
         return self._follower.shadow(question.release, question.model)

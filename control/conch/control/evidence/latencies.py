@@ -1,9 +1,8 @@
-"""A mergeable histogram of latencies, for people: no decision is taken from it."""
+"""A histogram of latencies, for people: no decision is taken from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 _GROWTH: Final = 1.05
@@ -16,8 +15,8 @@ class LatencyHistogram:
 
     __slots__ = ("_counts",)
 
-    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        self._counts = dict(counts or {})
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
 
     def add(self, latency_ms: float) -> None:
         """Count one."""
@@ -45,12 +44,3 @@ class LatencyHistogram:
             if passed >= rank:
                 return float(_LEAST_MS * _GROWTH ** (bucket - 0.5))
         return None
-
-    def as_json(self) -> dict[str, int]:
-        """Return the counts by bucket; `from_json` reads it back."""
-        return {str(bucket): count for bucket, count in self._counts.items()}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, int]) -> LatencyHistogram:
-        """Read what `as_json` wrote."""
-        return cls({int(bucket): count for bucket, count in value.items()})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ from conch.core import Ordinal, SlotName, TritonName
 from conch.events import Exposure, Metric, StoredEvent
 
 from .counting import Column, Contribution, Sums, UnitRow, contribution
-from .latencies import LatencyHistogram
 
 CONTROL: Final = 0
 CANDIDATE: Final = 1
@@ -29,7 +28,7 @@ _MATURE_EVERY_S: Final = 1.0
 _CACHE_KIB: Final = 32 * 1024
 _UNSIGNED: Final = 1 << 64
 _SIGNED: Final = 1 << 63
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +76,11 @@ class ArmCount:
         units: Units that met it first.
         requests: Their requests.
         sums: By column.
-        latency: Of all its requests, for people.
     """
 
     sums: list[Sums]
     units: int = 0
     requests: int = 0
-    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -212,8 +209,6 @@ class UnitTable:
         row.requests += 1
         counts = stage.arms[arm]
         counts.requests += 1
-        if event.latency_ms is not None:
-            counts.latency.add(event.latency_ms)
         for index, column in enumerate(self.definition.columns):
             if not column.of_events:
                 row.values[index] += column.of_request(event)
@@ -404,7 +399,6 @@ def _write_stages(stages: Mapping[int, StageCount]) -> dict[str, Any]:
                     "units": arm.units,
                     "requests": arm.requests,
                     "sums": [sums.as_json() for sums in arm.sums],
-                    "latency": arm.latency.as_json(),
                 }
                 for arm in stage.arms
             ],
@@ -421,7 +415,6 @@ def _read_stages(value: Mapping[str, Any]) -> dict[int, StageCount]:
                 units=arm["units"],
                 requests=arm["requests"],
                 sums=[Sums.from_json(sums) for sums in arm["sums"]],
-                latency=LatencyHistogram.from_json(arm["latency"]),
             )
             for arm in one["arms"]
         )

@@ -60,7 +60,7 @@ def _arm(arm: ExperimentArmView, control: ExperimentArmView, value: object) -> I
         if not check.passed:
             yield f"{_name(arm)}: the comparison is broken ({check.name}): {check.because}."
     for result in record.decision.results:
-        yield metric_sentence(result, _name(arm), _name(control))
+        yield metric_sentence(result, _name(arm), _name(control), alpha=record.plan.alpha)
 
 
 def _name(arm: ExperimentArmView) -> str:

@@ -42,7 +42,7 @@ def _sentences(release: ReleaseView, decisions: Sequence[DecisionView]) -> Itera
             yield f"Counted is {record.evidence.counted}."
         yield from _broken(record.decision)
         for result in record.decision.results:
-            yield metric_sentence(result, new, old)
+            yield metric_sentence(result, new, old, alpha=record.plan.alpha)
     yield from _next(release, decisions)
 
 
@@ -83,8 +83,15 @@ def _broken(decision: Decision) -> Iterator[str]:
         yield "The comparison is sound: the split is as planned, and data are fresh."
 
 
-def metric_sentence(result: MetricResult, new: str, old: str) -> str:
-    """Return what one metric shows of two arms, which are called by these names."""
+def metric_sentence(result: MetricResult, new: str, old: str, *, alpha: float) -> str:
+    """Return what one metric shows of two arms, which are called by these names.
+
+    Args:
+        result: The metric's.
+        new: The candidate's name.
+        old: The control's.
+        alpha: The error level that its interval holds.
+    """
     parts = [f"{result.metric} ({result.kind.value}):"]
     if result.candidate_events is not None and result.control_events is not None:
         parts.append(
@@ -98,7 +105,8 @@ def metric_sentence(result: MetricResult, new: str, old: str) -> str:
     if result.estimate is not None and result.lower is not None and result.upper is not None:
         parts.append(
             f"That is {_change(result.estimate)}; at every look the truth lies between "
-            f"{_change(result.lower)} and {_change(result.upper)} with 95 % certainty."
+            f"{_change(result.lower)} and {_change(result.upper)} with "
+            f"{100 * (1 - alpha):.4g} % certainty."
         )
     parts.append(_verdict(result))
     return " ".join(parts)
