@@ -153,7 +153,7 @@ class JobsStandIn:
         (container,) = spec["containers"]
         mounts = self._mounts(spec, container)
         command = [mounts.get(word, word) for word in container["command"]]
-        if command[0] == "python":
+        if command[0] in ("python", "python3"):
             command[0:1] = [sys.executable, "-P"]
         self.started.append(key.name)
         env = {**os.environ, **{one["name"]: one["value"] for one in container.get("env", ())}}

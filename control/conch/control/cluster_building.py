@@ -13,11 +13,11 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from conch.core import ConchError
+from conch.core import ConchError, Profile
 from conch.kserve import Builds
 from conch.kserve.cluster import Cluster, ClusterError
 from conch.kserve.cluster.resources import CLAIM, Key
@@ -72,6 +72,7 @@ class JobWorkshop:
         folder: The control plane's folder of builds, on the claim under the same name.
         gpu_resource: As what the cluster offers GPUs.
         node_labels: What nodes of the stated GPU have.
+        device: What is built for: a GPU where Jobs and servers both have one.
     """
 
     connect: Callable[[], Cluster]
@@ -79,6 +80,7 @@ class JobWorkshop:
     folder: Path
     gpu_resource: str = "nvidia.com/gpu"
     node_labels: tuple[tuple[str, str], ...] = ()
+    device: Profile = Profile.CPU
 
     def build(
         self,
@@ -93,6 +95,7 @@ class JobWorkshop:
             BuildError: Why there is no build, as where builds run in this process' own workers.
             BuilderUnavailableError: The cluster ran no Job for it.
         """
+        request = replace(request, profile=self.device)
         place = self.folder / FOLDER / request.build_id
         digest = pack(request, place)
         try:
@@ -204,7 +207,7 @@ class JobWorkshop:
             name=f"conch-build-{request.build_id}"[:63].rstrip("-"),
             namespace=builds.namespace,
             image=builds.image,
-            command=("python", "-m", "conch.model_repo_builder.once", _MOUNT),
+            command=("python3", "-m", "conch.model_repo_builder.once", _MOUNT),
             env={"CONCH_REQUEST": digest, "HOME": _TMP, "PYTHONUNBUFFERED": "1"},
             resources=builds.resources,
             gpu_resource=self.gpu_resource,

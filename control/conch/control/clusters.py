@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from conch.core import InvalidValueError, SlotName
+from conch.core import Profile as Device
 from conch.kserve import GpuProduct, Site, Traffic, read_site
 from conch.kserve.cluster import Cluster, ClusterLease, Connection, KubernetesCluster
 from conch.kserve.serving.operating import Blueprint
@@ -134,4 +135,5 @@ def workshop_of(site: Site, connection: Connection, folder: Path) -> JobWorkshop
         folder=folder,
         gpu_resource=(gpu or GpuProduct(name="")).resource,
         node_labels=() if gpu is None else ((gpu.node_label, gpu.name),),
+        device=Device.GPU if site.builds.resources.gpus and site.resources.gpus else Device.CPU,
     )
