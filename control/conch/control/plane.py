@@ -158,7 +158,7 @@ class ControlPlane:
             usual=settings.release.plan,
             patch=settings.release.patch_plan,
             slo_ms=settings.release.slo_ms,
-            shadows=settings.capture.enabled,
+            shadows=settings.capture.enabled and settings.serves_here,
             slots=len(settings.serving.slots),
         )
         self.reconciler = Reconciler(

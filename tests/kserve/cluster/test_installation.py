@@ -15,8 +15,10 @@ import pytest
 import yaml
 from kube_apiserver import ApiServer
 
-from conch.control.serving import surroundings
-from conch.control.settings import KServeSettings, Settings, read_settings
+from conch.control.cluster_building import JobWorkshop
+from conch.control.serving import assemble, surroundings
+from conch.control.settings import CaptureSettings, KServeSettings, Settings, read_settings
+from conch.core import ConchError
 from conch.kserve import read_site, refusals
 
 PACKAGING = Path(__file__).parents[3] / "packaging" / "kubernetes"
@@ -167,6 +169,34 @@ def test_the_control_plane_serves_on_the_cluster_of_its_profile(
         state = around.target.observe()
     assert [server.slot for server in state.servers] == ["a", "b"]
     assert (state.gateway_ready, dict(state.routes)) == (True, {})
+
+
+@pytest.mark.real
+def test_a_control_plane_for_a_cluster_is_what_its_profile_states(
+    kubeconfigs: Callable[..., Path], namespace: str, tmp_path: Path
+) -> None:
+    """Payload events are counted, builds run as Jobs, and nothing is compared in a shadow."""
+    text = named("ConfigMap", "conch-profile")["data"]["profile.yaml"]
+    text = text.replace("namespace: models", f"namespace: {namespace}")
+    text += "payloads: {url: 'http://conch.conch:8090', token: 0123456789abcdef}\n"
+    text += "builds: {image: 'conch:1', namespace: conch, claim: conch-home}\n"
+    (tmp_path / "profile.yaml").write_text(text)
+    stated = KServeSettings(profile=tmp_path / "profile.yaml", kubeconfig=kubeconfigs())
+    settings = read_settings(
+        home=tmp_path / "home", kserve=stated, capture=CaptureSettings(enabled=True)
+    )
+    with surroundings(settings) as around:
+        plane, workbench = assemble(settings, around)
+        assert plane.intake is not None
+        assert plane.intake.source.token == "0123456789abcdef"
+        assert "HTTPRoute" in plane.intake.source.counted
+        assert plane.intake.source.routes() == {}
+        assert plane.intake.source.arm_of("nobody", "nobody-predictor-1-2") is None
+        assert isinstance(around.workshop, JobWorkshop)
+        assert workbench is None
+        with pytest.raises(ConchError, match="shadow"):
+            plane.plans.plan("canary", changes={"shadow": True}, tags={})
+        plane.database.close()
 
 
 def test_a_database_is_migrated(tmp_path: Path) -> None:
