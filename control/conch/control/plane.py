@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import threading
@@ -20,7 +21,7 @@ from .deploying.deciding import BUILD, LOAD
 from .deploying.loading import LoadJob
 from .deploying.reconciling import Reconciler
 from .deploying.releases import Releases
-from .evidence import EvidenceSource
+from .evidence import EvidenceSource, EvidenceUnavailableError
 from .evidence.gathering import BY_THE_GATEWAY, LogEvidence
 from .experiments import ExperimentEngine, Experiments
 from .jobs import Kind, ThreadRunner, this_process
@@ -248,6 +249,7 @@ class ControlPlane:
         if metrics is not None:
             self._loops.append(Loop("metrics", metrics.look, every_s=settings.metrics.every_s))
         self.recording = recording
+        self._tidied = False
         if recording is not None:
             self._loops += [
                 Loop("follow", recording.run, every_s=settings.events.poll_s),
@@ -369,8 +371,20 @@ class ControlPlane:
 
     def _decide(self) -> None:
         if self.leadership.held:
+            self._tidy()
             self._engine.run()
             self._experimenting.run()
+
+    def _tidy(self) -> None:
+        """Once: drop the counts of what ended while no process looked."""
+        if self._tidied or self.recording is None:
+            return
+        with self.database.look() as tx:
+            kept = {one.id for one in tx.releases.find() if one.status.open}
+            kept |= {one.id for one in tx.experiments.find() if one.status.open}
+        with contextlib.suppress(EvidenceUnavailableError):  # the log is not open yet: next time
+            self.recording.keep(kept)
+            self._tidied = True
 
     def _reconcile(self) -> None:
         if not self.leadership.held:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,6 +175,14 @@ class Recording:
         report = self._opened.captured.poll()
         if report.malformed:
             log.warning("captured: %d bad lines: %s", report.malformed, report.malformed_example)
+
+    def keep(self, kept: Collection[str]) -> None:
+        """Remove the counts of all but these releases and experiments.
+
+        Raises:
+            EvidenceUnavailableError: The log is not open.
+        """
+        self.follower().keep(kept)
 
     def compact(self) -> Compacted | None:
         """Move what is old enough into Parquet files and drop what is too old.

@@ -313,6 +313,28 @@ def test_events_dropped_before_they_were_counted_are_no_evidence(tmp_path: Path)
     assert list((tmp_path / "e").iterdir()) == []
 
 
+def test_counts_of_what_ended_while_nobody_looked_are_removed(tmp_path: Path) -> None:
+    """With everything that SQLite keeps beside them; those of what is open stay."""
+    folder = tmp_path / "counted"
+    for release in (RELEASE, "other", "r/../[1]*"):
+        with EventLog(tmp_path / "log") as log:
+            follower = Follower(log=log, reader=Lines(), folder=folder, clock=lambda: NOW)
+            for part in ("", "b"):
+                asked = replace(QUESTION, release=release, part=part)
+                LogEvidence(lambda: follower).follow(asked)  # noqa: B023
+            follower.close()
+    assert len(list(folder.glob("*.db"))) == 6
+    with EventLog(tmp_path / "log") as log:
+        follower = Follower(log=log, reader=Lines(), folder=folder, clock=lambda: NOW)
+        follower.keep({RELEASE})
+        assert {path.name.partition(".db")[0] for path in folder.iterdir()} == {
+            RELEASE,
+            f"{RELEASE}%7Eb",
+        }
+        follower.keep(())
+    assert list(folder.iterdir()) == []
+
+
 def test_what_cannot_be_stored_was_not_counted(counting: Counting) -> None:
     """When a table cannot be written, the counts and the position stay those on disk."""
     counting.log.append([exposure(1, "u", at_s=1.0)])

@@ -10,18 +10,20 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from glob import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import unquote
 
 from conch.events import EventLog, OffsetGoneError, PollReport, Prediction
 
 from .comparing import Comparison
 from .shadows import ShadowSummary
-from .unit_tables import Definition, UnitTable, table_key
+from .unit_tables import Definition, UnitTable, release_of
 
 log = logging.getLogger(__name__)
 
@@ -176,10 +178,15 @@ class Follower:
             for key, table in list(self._tables.items()):
                 if table.definition.release == release:
                     self._tables.pop(key).close()
-            name = _file_name(release)
-            for pattern in (f"{name}.db*", f"{_file_name(table_key(release, 'x'))[:-1]}*.db*"):
-                for path in self._folder.glob(pattern):
-                    path.unlink()
+            self._remove(lambda name: name == release)
+
+    def keep(self, kept: Collection[str]) -> None:
+        """Remove the tables of all but these releases and experiments.
+
+        For those that ended while nobody looked.
+        """
+        with self.lock:
+            self._remove(lambda name: name not in kept)
 
     def close(self) -> None:
         """Close every table."""
@@ -187,6 +194,12 @@ class Follower:
             for table in self._tables.values():
                 closing.callback(table.close)
             self._tables = {}
+
+    def _remove(self, which: Callable[[str], bool]) -> None:
+        for path in list(self._folder.glob("*.db")):
+            if which(release_of(unquote(path.stem))):
+                for each in self._folder.glob(f"{escape(path.name)}*"):  # with what SQLite adds
+                    each.unlink()
 
     def _count(self, *, cut_s: float) -> None:
         end = self._log.next_offset

@@ -364,6 +364,15 @@ def table_key(release: str, part: str) -> str:
     return f"{release}~{part}" if part else release
 
 
+def release_of(key: str) -> str:
+    """Return the release or experiment of a table that is called so.
+
+    >>> release_of(table_key("r-1", "b")), release_of("r-2")
+    ('r-1', 'r-2')
+    """
+    return key.partition("~")[0]
+
+
 def _contribution(
     column: Column, index: int, row: UnitRow, matured_s: float
 ) -> Contribution | None:
