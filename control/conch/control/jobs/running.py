@@ -43,11 +43,15 @@ class JobContext:
     def progress(self, fraction: float, message: str) -> None:
         """Tell how far the job is (0 to 1) and what it does; written at most ten times a second.
 
+        Once the job should stop, each call says so, and why: who was cancelled clears up, who lost
+        the job must not.
+
         Raises:
             CancelledError: A person asked for the end.
             LeaseLostError: Another process took the job.
         """
-        if fraction < 1.0 and time.monotonic() - self._told < _TELL_EVERY_S:
+        told_just_now = time.monotonic() - self._told < _TELL_EVERY_S
+        if fraction < 1.0 and told_just_now and not self.cancelled():
             return
         self._told = time.monotonic()
         self.beat(progress=fraction, message=message)
