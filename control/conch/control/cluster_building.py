@@ -28,12 +28,13 @@ from conch.kserve.jobs import (
     JobDeadlineError,
     JobFailedError,
     JobMemoryError,
+    JobNeverRanError,
     JobUnstartableError,
     Owner,
     Volume,
     run_job,
 )
-from conch.kserve.jobs.running import remove
+from conch.kserve.jobs.running import GONE_S, remove
 from conch.model_repo_builder import (
     BuildCancelledError,
     BuildRequest,
@@ -131,14 +132,14 @@ class JobWorkshop:
             raise MemoryLimitError(
                 f"The build of {name!r} was ended for its memory: the Job has "
                 f"{self.builds.resources.memory}.",
-                hint="Raise `builds.memory` in the profile.",
+                hint="Raise `builds.resources.memory` in the profile.",
             ) from error
         except JobDeadlineError as error:
             raise TimeLimitError(
                 f"The build of {name!r} took too long: {error.message}",
-                hint="Raise the time limit, or `builds.wait_s` where it waited for a node.",
+                hint="Raise the time limit, or `builds.wait_s` where it waited long for a node.",
             ) from error
-        except (JobUnstartableError, JobChangedError, ClusterError) as error:
+        except (JobUnstartableError, JobNeverRanError, JobChangedError, ClusterError) as error:
             raise BuilderUnavailableError(
                 f"No Job could build {name!r}: {error.message}", hint=error.hint
             ) from error
@@ -186,7 +187,7 @@ class JobWorkshop:
             except LeaseLostError:
                 raise
             except BaseException:
-                await self._remove(cluster, job)
+                await self._remove(cluster, job, gone_s=GONE_S)  # it may still be at work
                 raise
             await self._remove(cluster, job)
         finally:
@@ -194,10 +195,10 @@ class JobWorkshop:
             if close is not None:
                 await close()
 
-    async def _remove(self, cluster: Cluster, job: ClusterJob) -> None:
-        """Delete an ended Job; where that fails it goes by itself after a while."""
+    async def _remove(self, cluster: Cluster, job: ClusterJob, *, gone_s: float = 0.0) -> None:
+        """Delete a Job; where that fails it goes by itself after a while."""
         try:
-            await remove(cluster, job)
+            await remove(cluster, job, gone_s=gone_s)
         except ClusterError as error:
             log.warning("job %s stays for now: %s", job.name, error)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from kube_clients import Connect
 from kube_jobs_standin import Fault, JobsStandIn, claim, running_jobs
 
 from conch.control.cluster_building import BuilderUnavailableError, JobWorkshop
+from conch.control.jobs import CancelledError
 from conch.core import Ordinal, TritonName
 from conch.kserve import Builds, Resources
 from conch.kserve.cluster import KubernetesCluster, PermissionMissingError
@@ -31,8 +31,10 @@ from conch.kserve.jobs import (
     JobFailedError,
     JobLostError,
     JobMemoryError,
+    JobNeverRanError,
     JobUnstartableError,
     Volume,
+    job_manifest,
     run_job,
 )
 from conch.kserve.jobs.running import remove, submit
@@ -111,6 +113,21 @@ def test_another_job_of_the_same_name_is_refused(
     within(connect, lambda cluster: run_job(cluster, other))
 
 
+def test_a_job_of_somebody_else_is_neither_run_nor_deleted(
+    standin: JobsStandIn, connect: Connect, apiserver: ApiServer, namespace: str
+) -> None:
+    """Its name alone does not make it conch's."""
+    theirs = job_manifest(job(namespace))
+    del theirs["metadata"]["labels"]
+    apiserver.apply(f"{JOB.path(namespace)}/greeting", theirs)
+    with pytest.raises(JobChangedError, match="greeting"):
+        within(connect, lambda cluster: run_job(cluster, job(namespace)))
+    within(connect, lambda cluster: remove(cluster, job(namespace)))
+    assert [one["metadata"]["name"] for one in objects(apiserver, JOB.path(namespace))] == [
+        "greeting"
+    ]
+
+
 @pytest.mark.parametrize(
     ("fault", "given", "kind", "words"),
     [
@@ -118,7 +135,7 @@ def test_another_job_of_the_same_name_is_refused(
         (Fault.OUT_OF_MEMORY, {}, JobMemoryError, "memory"),
         (Fault.EVICTED, {}, JobFailedError, "Evicted"),
         (Fault.IMAGE, {}, JobUnstartableError, "ImagePullBackOff"),
-        (Fault.UNSCHEDULABLE, {"deadline_s": 1}, JobDeadlineError, "deadline"),
+        (Fault.UNSCHEDULABLE, {"deadline_s": 1}, JobNeverRanError, "nvidia.com/gpu"),
         (
             None,
             {"deadline_s": 1, "command": ("python", "-c", "import time; time.sleep(60)")},
@@ -153,9 +170,14 @@ def test_why_it_failed(
 def test_cancelling_ends_the_program(
     standin: JobsStandIn, connect: Connect, apiserver: ApiServer, namespace: str
 ) -> None:
-    """The Job is gone, its pod too, and the program was ended."""
+    """Once it is said, the Job is gone, its pod too, and the program has ended."""
     lines: list[str] = []
-    program = "import time; print('on', flush=True); time.sleep(600)"
+    program = (
+        "import signal, time\n"
+        "def slowly(*_):\n    time.sleep(1)\n    raise SystemExit\n"
+        "signal.signal(signal.SIGTERM, slowly)\n"
+        "print('on', flush=True)\ntime.sleep(600)"
+    )
     with pytest.raises(JobCancelledError):
         within(
             connect,
@@ -167,7 +189,7 @@ def test_cancelling_ends_the_program(
             ),
         )
     for resource in (JOB, POD):
-        until(lambda r=resource: objects(apiserver, r.path(namespace)) == [])  # type: ignore[misc]
+        assert objects(apiserver, resource.path(namespace)) == []
 
 
 def test_a_job_that_somebody_deletes_is_lost(
@@ -353,6 +375,47 @@ def test_what_ends_a_job_ends_the_build_in_its_own_words(
     assert not asked.output.exists()
 
 
+def test_a_build_that_is_cancelled_has_ended_once_that_is_said(
+    workshop: JobWorkshop, standin: JobsStandIn, apiserver: ApiServer, home: Path, scaling: Path
+) -> None:
+    """A job's context says it through `progress`; nothing writes to the folder any more."""
+
+    def progress(part: float, words: str) -> None:
+        if part > 0:  # the Job's program said so: it is in the midst of its work
+            raise CancelledError("A person asked for it.")
+
+    with pytest.raises(CancelledError):
+        workshop.build(request(home, scaling), progress=progress, cancelled=lambda: False)
+    for resource in (JOB, POD):
+        assert objects(apiserver, resource.path(workshop.builds.namespace)) == []
+    assert list((home / "builds" / ".jobs").iterdir()) == []
+
+
+def test_a_build_that_found_no_node_is_built_later(
+    workshop: JobWorkshop, standin: JobsStandIn, home: Path, scaling: Path
+) -> None:
+    """That the GPUs were taken says nothing about the version; what it waited for is said."""
+    asked = replace(request(home, scaling), limits=Limits(time_s=1))
+    standin.faults[f"conch-build-{asked.build_id}"] = Fault.UNSCHEDULABLE
+    with pytest.raises(BuilderUnavailableError, match=r"nvidia\.com/gpu") as caught:
+        workshop.build(asked, progress=lambda part, words: None, cancelled=lambda: False)
+    assert caught.value.retryable
+
+
+def test_a_job_of_somebody_else_outlives_the_build_that_has_its_name(
+    workshop: JobWorkshop, standin: JobsStandIn, apiserver: ApiServer, home: Path, scaling: Path
+) -> None:
+    """The build is told, and what it did not make it does not clear away."""
+    asked = request(home, scaling)
+    namespace, name = workshop.builds.namespace, f"conch-build-{asked.build_id}"
+    theirs = job_manifest(job(namespace, name=name))
+    del theirs["metadata"]["labels"]
+    apiserver.apply(f"{JOB.path(namespace)}/{name}", theirs)
+    with pytest.raises(BuilderUnavailableError, match="something else"):
+        workshop.build(asked, progress=lambda part, words: None, cancelled=lambda: False)
+    assert [one["metadata"]["name"] for one in objects(apiserver, JOB.path(namespace))] == [name]
+
+
 @pytest.fixture
 def scaling(tmp_path: Path) -> Path:
     """A registered ONNX model as it is downloaded."""
@@ -372,11 +435,3 @@ def objects(server: ApiServer, path: str) -> list[dict[str, Any]]:
     with server.client() as client:
         found: list[dict[str, Any]] = client.get(path).json()["items"]
     return found
-
-
-def until(there: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
-    """Look until something is true."""
-    end = time.monotonic() + timeout_s
-    while not there():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)

@@ -6,6 +6,7 @@ from .errors import (
     JobFailedError,
     JobLostError,
     JobMemoryError,
+    JobNeverRanError,
     JobUnstartableError,
 )
 from .manifests import job_manifest
@@ -21,6 +22,7 @@ __all__ = [
     "JobFailedError",
     "JobLostError",
     "JobMemoryError",
+    "JobNeverRanError",
     "JobState",
     "JobStatus",
     "JobUnstartableError",

@@ -20,9 +20,15 @@ class JobMemoryError(JobFailedError):
 
 
 class JobDeadlineError(JobFailedError):
-    """A Job did not end in the time that it was given, waiting for a node included."""
+    """A Job ran, and did not end in the time that it was given, waiting for a node included."""
 
     code = "cluster-job-deadline"
+
+
+class JobNeverRanError(JobFailedError):
+    """A Job's time passed while it waited, such as for a node with what it asks for."""
+
+    code = "cluster-job-never-ran"
 
 
 class JobUnstartableError(JobFailedError):

@@ -78,17 +78,13 @@ def _pod(job: ClusterJob) -> Manifest:
 
 
 def _container(job: ClusterJob) -> Manifest:
-    wanted = job.resources
-    amounts = {"cpu": wanted.cpu, "memory": wanted.memory}
-    if wanted.gpus:
-        amounts[job.gpu_resource] = str(wanted.gpus)
     return {
         "name": CONTAINER,
         "image": job.image,
         "imagePullPolicy": "IfNotPresent",
         "command": list(job.command),
         "env": [{"name": name, "value": value} for name, value in sorted(job.env.items())],
-        "resources": {"requests": dict(amounts), "limits": dict(amounts)},
+        "resources": {"requests": job.amounts, "limits": job.amounts},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},

@@ -19,13 +19,21 @@ from ..cluster.mirrors import Mirror
 from ..cluster.ports import Cluster
 from ..cluster.resources import JOB, POD, Key, Object
 from ..errors import KServeError
-from .errors import JobChangedError, JobLostError, JobUnstartableError
+from .errors import (
+    JobChangedError,
+    JobDeadlineError,
+    JobLostError,
+    JobNeverRanError,
+    JobUnstartableError,
+)
 from .manifests import CONTAINER, JOB_LABEL, job_manifest
 from .reading import JobState, JobStatus, read_job
 from .values import ClusterJob
 
 log = logging.getLogger(__name__)
 
+GONE_S: Final = 60.0
+"""How long to wait for the end of a pod that was deleted; it has 30 s to end by itself."""
 _LOOK_S: Final = 0.5
 _LAST_WORDS_S: Final = 10.0
 _AGAIN_S: Final = 1.0
@@ -94,9 +102,32 @@ async def submit(cluster: Cluster, job: ClusterJob) -> Object:
     )
 
 
-async def remove(cluster: Cluster, job: ClusterJob) -> None:
-    """Delete a Job with its pods; one that is gone is fine."""
-    await cluster.delete(_key(job))
+async def remove(cluster: Cluster, job: ClusterJob, *, gone_s: float = 0.0) -> None:
+    """Delete a Job with its pods; one that is gone is fine, one that is not conch's stays.
+
+    Args:
+        cluster: Where.
+        job: What.
+        gone_s: How long to wait until its pod has ended and is gone, in seconds; until then its
+            program may be at work, and the node's GPU is taken.
+    """
+    try:
+        found = await cluster.get(_key(job))
+    except ObjectMissingError:
+        return
+    if not is_owned(found):
+        return
+    await cluster.delete(_key(job), uid=str(found["metadata"]["uid"]))
+    if gone_s <= 0:
+        return
+    async with _following(cluster, job) as mirrors:
+        for mirror in mirrors:
+            if not await mirror.until(
+                lambda m=mirror: m.followed and not m.objects,  # type: ignore[misc]
+                timeout_s=gone_s,
+            ):
+                log.warning("%s was deleted, and its pod is not gone after %g s", job.name, gone_s)
+                return
 
 
 async def _followed(
@@ -113,7 +144,7 @@ async def _followed(
     while True:
         log_of.check()
         if cancelled():
-            await remove(cluster, job)
+            await remove(cluster, job, gone_s=GONE_S)
             raise JobCancelledError(f"{_key(job)} was cancelled and deleted.")
         body = jobs.objects.get(_key(job))
         if body is None and jobs.followed:
@@ -127,19 +158,27 @@ async def _followed(
                 told = status.words
                 waits(told)
             if status.logs:
+                told = ""
                 log_of.follow(status.pod)
             if status.state in (JobState.SUCCEEDED, JobState.FAILED):
                 await log_of.finished()
                 if status.failure is JobUnstartableError:
                     await remove(cluster, job)  # it would be tried until its deadline
-                _judge(job, status)
+                _judge(job, status, told)
                 return
         before = status
         version = _versions(jobs, pods)
         await jobs.until(lambda v=version: _versions(jobs, pods) != v, timeout_s=_LOOK_S)  # type: ignore[misc]
 
 
-def _judge(job: ClusterJob, status: JobStatus) -> None:
+def _judge(job: ClusterJob, status: JobStatus, waited: str) -> None:
+    """Raise what a Job's end is; `waited` is what it waited for, where it was never seen to run."""
+    if status.failure is JobDeadlineError and waited:
+        raise JobNeverRanError(
+            f"{_key(job)} did not run within {job.deadline_s} s: {waited}. "
+            f"It asked for {job.asks}.",
+            hint="Ask for less, give it longer, or see what else has the nodes.",
+        )
     if status.failure is not None:
         raise status.failure(
             f"{_key(job)} failed: {status.words}.",

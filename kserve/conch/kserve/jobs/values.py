@@ -79,6 +79,21 @@ class ClusterJob:
     account: str = ""
     owner: Owner | None = None
 
+    @property
+    def amounts(self) -> dict[str, str]:
+        """What its container asks for, by resource."""
+        found = {"cpu": self.resources.cpu, "memory": self.resources.memory}
+        if self.resources.gpus:
+            found[self.gpu_resource] = str(self.resources.gpus)
+        return found
+
+    @property
+    def asks(self) -> str:
+        """What it asks of a node, in words."""
+        wanted = [f"{name} {amount}" for name, amount in self.amounts.items()]
+        labels = [f"{name}={value}" for name, value in sorted(self.node_labels.items())]
+        return ", ".join(wanted) + (f" on a node with {', '.join(labels)}" if labels else "")
+
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ProfileError(f"{self.name!r} cannot name a Job.", hint="Use a DNS label.")
