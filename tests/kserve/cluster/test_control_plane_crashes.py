@@ -39,7 +39,7 @@ PLAN: dict[str, Any] = {
     "bake_s": 0.2,
     "record_every_s": 0.1,
 }
-WRITES = (2, 6, 10, 13)
+WRITES = (6, 11)
 """After which of its writes the control plane is killed; every story has more."""
 
 

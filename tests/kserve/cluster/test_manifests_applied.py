@@ -47,13 +47,17 @@ def emitted(version: KServeVersion) -> Iterator[tuple[Profile, Workload]]:
     """Yield what differs in the objects that it makes, for a version."""
     bases = (
         KNATIVE,
-        replace(KNATIVE, monitoring=SEEN, knative_features=frozenset({"tolerations"})),
+        replace(
+            KNATIVE,
+            monitoring=SEEN,
+            knative_features=frozenset({"tolerations"}),
+            payloads=LOGGED,
+        ),
         STANDARD,
-        replace(STANDARD, autoscaler=Autoscaler.HPA),
+        replace(STANDARD, autoscaler=Autoscaler.HPA, payloads=LOGGED),
         replace(STANDARD, autoscaler=Autoscaler.NONE, environment=Environment.DEV),
         replace(STANDARD, networking=Networking.INGRESS, gateway=None),
-        CANARY,
-        *(replace(each, payloads=LOGGED) for each in (KNATIVE, STANDARD, CANARY)),
+        replace(CANARY, payloads=LOGGED),
     )
     conch = tuple(replace(each, storage_uri="conch://digits/1/x") for each in ONE.slots)
     for base in bases:
