@@ -115,8 +115,9 @@ class Operations:
                 await self._write(record)
             if record.slots[slot].pending:
                 await self._finish(record, slot, timeout_s=timeout_s)
-            else:
-                await self._answering(record, slot, timeout_s=timeout_s)
+                return
+        # It writes nothing, so that nobody has to wait for it.
+        await self._answering(record, slot, timeout_s=timeout_s)
 
     async def unload(self, model: TritonName, slot: SlotName, *, timeout_s: float) -> None:
         """Make a slot let go of a model; with its last slot a workload goes altogether.
