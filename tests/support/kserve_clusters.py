@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from kserve_answering import answering
 from kserve_profiles import KNATIVE, STANDARD
 from kserve_standin import StandIn
 from kube_clients import Connect
+from standin_threads import in_a_thread
 
 from conch.core import (
     Arm,
@@ -113,29 +112,10 @@ def lab(
 @contextmanager
 def playing(connect: Connect, namespace: str, *, seed: int) -> Iterator[StandIn]:
     """Run the stand-in in a thread with a loop of its own for the block."""
-    started = threading.Event()
-    found: list[Any] = []
-
-    async def play() -> None:
-        async with connect(manager="kserve") as cluster:
-            standin = StandIn(cluster, namespace, seed=seed)
-            task = asyncio.create_task(standin.run())
-            found.extend([asyncio.get_running_loop(), task, standin])
-            started.set()
-            try:
-                await task
-            except asyncio.CancelledError:
-                return
-
-    thread = threading.Thread(target=lambda: asyncio.run(play()), daemon=True)
-    thread.start()
-    assert started.wait(30)
-    loop, task, standin = found
-    try:
+    with in_a_thread(
+        connect, lambda cluster: StandIn(cluster, namespace, seed=seed), manager="kserve"
+    ) as standin:
         yield standin
-    finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join(30)
 
 
 def build(folder: Path, ordinal: int, *, model: str = "digits") -> BuildRef:

@@ -8,7 +8,6 @@ to the API server as a kubelet does, over HTTPS. Whatever is not in `ROWS` is no
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import ssl
 import subprocess
@@ -25,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kube_apiserver import ApiServer
 from kube_clients import Connect
+from standin_threads import in_a_thread
 
 from conch.kserve.cluster import Key, KubernetesCluster, Mirror, ObjectMissingError
 from conch.kserve.cluster.resources import JOB, POD
@@ -256,29 +256,15 @@ def running_jobs(
     """Run the stand-in and its node's log server for the block."""
     logs = folder / "logs"
     logs.mkdir()
-    started, found = threading.Event(), list[Any]()
     node = f"node-{namespace}"
 
-    async def play() -> None:
-        async with connect(manager="kubelet") as cluster:
-            standin = JobsStandIn(cluster, server, namespace, claims=claims, logs=logs, node=node)
-            task = asyncio.create_task(standin.run())
-            found.extend([asyncio.get_running_loop(), task, standin])
-            started.set()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    def make(cluster: KubernetesCluster) -> JobsStandIn:
+        return JobsStandIn(cluster, server, namespace, claims=claims, logs=logs, node=node)
 
     with _log_server(logs, folder) as port:
         _register(server, node, port)
-        thread = threading.Thread(target=lambda: asyncio.run(play()), daemon=True)
-        thread.start()
-        assert started.wait(30)
-        loop, task, standin = found
-        try:
+        with in_a_thread(connect, make, manager="kubelet") as standin:
             yield standin
-        finally:
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join(30)
         assert standin.errors == []
 
 

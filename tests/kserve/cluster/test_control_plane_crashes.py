@@ -21,6 +21,7 @@ from kube_clients import Connect
 from memory_platform import MemoryPlatform, running_memory_platform
 from memory_registry import MemoryRegistry
 from mortal_clients import Mortal
+from platform_fixtures import until
 
 from conch.control.settings import ServingSettings
 from conch.core import ConchError
@@ -67,7 +68,7 @@ def test_the_next_control_plane_ends_what_was_begun(
                 ended = tell(platform)
                 assert ended["status"] == "promoted", (last, ended)
                 two = str(platform.client.version(NAME, 2)["build_id"])
-                until(lambda two=two, it=it: alive(it.standin.history[-1]) == {two: 100})
+                until(partial(serves_alone, it, two))
             had = [shares.get(two, 0) for shares in it.standin.history]
             assert had == sorted(had), (last, had)
             assert set(had) <= {0, 5, 50, 95, 100}, (last, had)
@@ -110,14 +111,6 @@ def started(it: Lab, registry: MemoryRegistry, mortal: Mortal | None) -> Any:
         yield platform
 
 
-def alive(shares: dict[str, float]) -> dict[str, float]:
-    """Return what of a division has any traffic."""
-    return {name: share for name, share in shares.items() if share}
-
-
-def until(there: Any, *, timeout_s: float = 30.0) -> None:
-    """Look until something is true."""
-    end = time.monotonic() + timeout_s
-    while not there():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)
+def serves_alone(it: Lab, build: str) -> bool:
+    """Tell whether a build has all of the traffic now."""
+    return {name: share for name, share in it.standin.history[-1].items() if share} == {build: 100}

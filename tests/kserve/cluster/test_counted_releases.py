@@ -7,8 +7,7 @@ HTTP; controllers and requests are the stand-ins.
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from kserve_logging import traffic
 from kube_apiserver import ApiServer
 from kube_clients import Connect
 from memory_platform import MemoryPlatform, running_memory_platform
+from platform_fixtures import until
 
 from conch.control.payloads import PayloadSource
 from conch.control.settings import ServingSettings
@@ -132,11 +132,3 @@ def assert_counted(platform: MemoryPlatform) -> None:
     of_it = [one for one in exposures if one["release"] == release["id"]]
     assert of_it
     assert {one["stage"] for one in of_it} <= set(stages)
-
-
-def until(there: Callable[[], Any], *, timeout_s: float = 30.0) -> None:
-    """Look until something is true."""
-    end = time.monotonic() + timeout_s
-    while not there():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)

@@ -6,10 +6,8 @@ API server is real, controllers and servers are the stand-in; evidence comes fro
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kserve_clusters import Lab, lab
@@ -17,6 +15,7 @@ from kserve_standin import Fault
 from kube_apiserver import ApiServer
 from kube_clients import Connect
 from memory_platform import MemoryPlatform, running_memory_platform
+from platform_fixtures import until
 
 from conch.control.settings import ServingSettings
 from conch.kserve import Traffic
@@ -110,11 +109,3 @@ def alive(shares: dict[str, float]) -> dict[str, float]:
 def shares_of(it: Lab, which: str) -> list[float]:
     """Return the shares that a build had, one after another."""
     return [shares.get(which, 0) for shares in it.standin.history]
-
-
-def until(there: Callable[[], Any], *, timeout_s: float = 30.0) -> None:
-    """Look until something is true."""
-    end = time.monotonic() + timeout_s
-    while not there():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)
