@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpc_client
 from inflicting import until
-from whole_platform import Platform, perceptron, register
+from whole_platform import Platform, fresh, perceptron, register
 
 from conch import local
 from conch.control import platform as running
@@ -28,7 +28,6 @@ from conch.events import Exposure, LogReader, hash_unit
 
 pytestmark = pytest.mark.real
 
-MODEL: Final = "sticky"
 UNITS: Final = tuple(f"person-{number}" for number in range(5000))
 WEIGHTS: Final = (5, 20, 50)
 ROWS = np.random.default_rng(3).standard_normal((8, 16)).astype(np.float32)
@@ -38,20 +37,21 @@ ROWS = np.random.default_rng(3).standard_normal((8, 16)).astype(np.float32)
 def test_everybody_meets_their_version(whole_platform: Platform) -> None:
     """At 5, 20 and 50 %, over restarts: arm seen = arm computed, and none leaves the candidate."""
     client, settings = whole_platform.client, whole_platform.settings
-    register(perceptron(1), MODEL, settings.mlflow_uri, rows=ROWS)
+    model = fresh("sticky")
+    register(perceptron(1), model, settings.mlflow_uri, rows=ROWS)
     client.sweep()
-    client.wait_live(MODEL, timeout_s=120)
-    register(perceptron(2), MODEL, settings.mlflow_uri, rows=ROWS)
+    client.wait_live(model, timeout_s=120)
+    register(perceptron(2), model, settings.mlflow_uri, rows=ROWS)
     client.sweep()
-    client.wait_verified(MODEL, 2, timeout_s=120)
-    client.start_release(MODEL, 2)
-    client.wait_release_running(MODEL, timeout_s=120)
+    client.wait_verified(model, 2, timeout_s=120)
+    client.start_release(model, 2)
+    client.wait_release_running(model, timeout_s=120)
     inside: set[str] = set()
     since = 0.0
     for weight, victim in zip(WEIGHTS, ("envoy", "control", ""), strict=True):
-        client.set_weight(MODEL, weight)
-        split = _split(whole_platform)
-        for seen in (_over_http(whole_platform), _over_grpc(whole_platform)):
+        client.set_weight(model, weight)
+        split = _split(whole_platform, model)
+        for seen in (_over_http(whole_platform, model), _over_grpc(whole_platform, model)):
             computed = {unit: split.arm_of(unit).ordinal for unit in UNITS}
             assert seen == computed
             now = {unit for unit, ordinal in seen.items() if ordinal == 2}
@@ -60,15 +60,15 @@ def test_everybody_meets_their_version(whole_platform: Platform) -> None:
         if victim:
             _kill(whole_platform, victim)
             since = time.time()
-    client.rollback(MODEL, reason="the test is over")
-    _check_log(whole_platform, last=_computed_units(split), since=since)
+    client.rollback(model, reason="the test is over")
+    _check_log(whole_platform, model, last=_computed_units(split), since=since)
 
 
 def _computed_units(split: TrafficSplit) -> dict[str, int]:
     return {hash_unit(unit): int(split.arm_of(unit).ordinal) for unit in UNITS}
 
 
-def _check_log(platform: Platform, *, last: dict[str, int], since: float) -> None:
+def _check_log(platform: Platform, model: str, *, last: dict[str, int], since: float) -> None:
     """Every request since the last kill is in the event log once, under the arm that answered it.
 
     No request is there twice. Of those before, a killed Envoy takes along what it had not written.
@@ -80,7 +80,7 @@ def _check_log(platform: Platform, *, last: dict[str, int], since: float) -> Non
         while stored := reader.read(at, limit=10_000):
             found += [one.event for one in stored if isinstance(one.event, Exposure)]
             at = stored[-1].offset + 1
-        return [one for one in found if one.model == MODEL and one.unit_hash in last]
+        return [one for one in found if one.model == model and one.unit_hash in last]
 
     def recent() -> list[Exposure]:
         return [one for one in logged() if one.occurred_at > since]
@@ -93,19 +93,19 @@ def _check_log(platform: Platform, *, last: dict[str, int], since: float) -> Non
     assert all(one.ordinal == last[one.unit_hash] for one in found)
 
 
-def _split(platform: Platform) -> TrafficSplit:
+def _split(platform: Platform, model: str) -> TrafficSplit:
     """Return the table in force, as the data plane acknowledged it."""
     gateway = local.LocalTarget(
         running.serving_home(platform.settings),
         runtime=local.require(),
         settings=running.local_settings(platform.settings),
     )
-    return gateway.observe().routes[TritonName(MODEL)]
+    return gateway.observe().routes[TritonName(model)]
 
 
-def _over_http(platform: Platform) -> dict[str, int]:
+def _over_http(platform: Platform, model: str) -> dict[str, int]:
     """Ask once for every unit; return the version that the gateway named."""
-    version = platform.client.version(MODEL, 1)
+    version = platform.client.version(model, 1)
     tensor = {
         "name": version["signature"]["inputs"][0]["name"],
         "datatype": "FP32",
@@ -118,7 +118,7 @@ def _over_http(platform: Platform) -> dict[str, int]:
     def ask(units: tuple[str, ...]) -> dict[str, int]:
         connection, found = http.client.HTTPConnection(address, timeout=30), {}
         for unit in units:
-            connection.request("POST", f"/v2/models/{MODEL}/infer", body, {"x-conch-unit": unit})
+            connection.request("POST", f"/v2/models/{model}/infer", body, {"x-conch-unit": unit})
             answer = connection.getresponse()
             value = json.loads(answer.read())
             assert value["model_version"] == answer.headers["x-conch-version"]
@@ -129,9 +129,9 @@ def _over_http(platform: Platform) -> dict[str, int]:
     return _merged(ask)
 
 
-def _over_grpc(platform: Platform) -> dict[str, int]:
+def _over_grpc(platform: Platform, model: str) -> dict[str, int]:
     """Ask once for every unit; return the version that the server named."""
-    name = platform.client.version(MODEL, 1)["signature"]["inputs"][0]["name"]
+    name = platform.client.version(model, 1)["signature"]["inputs"][0]["name"]
     tensor = grpc_client.InferInput(name, [1, 16], "FP32")
     tensor.set_data_from_numpy(ROWS[:1])
     address = urlsplit(platform.settings.inference_url).netloc
@@ -140,7 +140,7 @@ def _over_grpc(platform: Platform) -> dict[str, int]:
         with grpc_client.InferenceServerClient(address) as client:
             return {
                 unit: int(
-                    client.infer(MODEL, [tensor], headers={"x-conch-unit": unit})
+                    client.infer(model, [tensor], headers={"x-conch-unit": unit})
                     .get_response()
                     .model_version
                 )

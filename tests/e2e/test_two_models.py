@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from whole_platform import Platform, answers, perceptron, register
+from whole_platform import Platform, answers, fresh, perceptron, register
 
 from conch.control.demo.load import Load
 
@@ -18,7 +18,8 @@ ROWS = np.random.default_rng(3).standard_normal((64, 16)).astype(np.float32)
 def test_releasing_one_changes_nothing_for_the_other(whole_platform: Platform) -> None:
     """Both answer rightly throughout, share both slots, and keep weights of their own."""
     client, settings = whole_platform.client, whole_platform.settings
-    networks = {"left": perceptron(1), "right": perceptron(2)}
+    one, other = fresh("left"), fresh("right")
+    networks = {one: perceptron(1), other: perceptron(2)}
     for name, network in networks.items():
         register(network, name, settings.mlflow_uri, rows=ROWS)
     client.sweep()
@@ -39,17 +40,17 @@ def test_releasing_one_changes_nothing_for_the_other(whole_platform: Platform) -
         for name, network in networks.items()
     }
     following = perceptron(3)
-    with loads["left"] as left, loads["right"] as right:
-        register(following, "left", settings.mlflow_uri, rows=ROWS)
+    with loads[one] as left, loads[other] as right:
+        register(following, one, settings.mlflow_uri, rows=ROWS)
         client.sweep()
-        client.wait_verified("left", 2, timeout_s=90)
+        client.wait_verified(one, 2, timeout_s=90)
         left._expected[2] = answers(following, ROWS)  # type: ignore[index]
-        client.start_release("left", 2, weight=30)
-        client.wait_release_running("left", timeout_s=60)
+        client.start_release(one, 2, weight=30)
+        client.wait_release_running(one, timeout_s=60)
         deadline = time.monotonic() + 30
         while left.tally.versions()[2] < 50 and time.monotonic() < deadline:
             time.sleep(0.05)
-        client.promote("left")
+        client.promote(one)
         promoted = time.perf_counter()
         while left.tally.versions(since=promoted)[2] < 50 and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -60,5 +61,5 @@ def test_releasing_one_changes_nothing_for_the_other(whole_platform: Platform) -
     assert set(left.tally.versions(since=promoted + 0.5)) == {2}
     assert set(right.tally.versions()) == {1}
     arms = {name: client.deployment(name)["arms"] for name in networks}
-    assert [(a["slot"], a["weight"]) for a in arms["right"]] == [("a", 100.0)]
-    assert {a["slot"]: a["weight"] for a in arms["left"]} == {"a": 0.0, "b": 100.0}
+    assert [(a["slot"], a["weight"]) for a in arms[other]] == [("a", 100.0)]
+    assert {a["slot"]: a["weight"] for a in arms[one]} == {"a": 0.0, "b": 100.0}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 from platform_fixtures import until
-from whole_platform import Platform, perceptron, register
+from whole_platform import Platform, fresh, perceptron, register
 
 from conch.control.doctor import diagnose, observe
 
@@ -26,11 +26,11 @@ def test_a_registration_is_taken_up_without_a_sweep(whole_platform: Platform) ->
     client, settings = whole_platform.client, whole_platform.settings
     assert settings.mlflow.sweep_s >= 60
     until(lambda: whole_platform.client.mlflow()["kept_at"] is not None)
-    network = perceptron(11, inputs=8)
-    number = register(network, "called", settings.mlflow_uri, rows=ROWS)
+    network, name = perceptron(11, inputs=8), fresh("called")
+    number = register(network, name, settings.mlflow_uri, rows=ROWS)
     start = time.monotonic()
-    known_s = until(lambda: "called" in {one["name"] for one in client.models()})
-    client.wait_live("called", number, timeout_s=60)
+    known_s = until(lambda: name in {one["name"] for one in client.models()})
+    client.wait_live(name, number, timeout_s=60)
     print(f"known {known_s:.2f} s, live {time.monotonic() - start:.2f} s after the registration")
     assert known_s < 5
     assert whole_platform.client.mlflow()["last_delivery_at"] is not None

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from inflicting import ROWS, subject, watched
-from whole_platform import Platform, perceptron, register
+from whole_platform import Platform, fresh, perceptron, register
 
 pytestmark = pytest.mark.real
 
@@ -16,14 +16,14 @@ def test_what_the_registry_forgets_is_never_undeployed(whole_platform: Platform)
     from mlflow.tracking import MlflowClient
 
     client = whole_platform.client
-    it = subject(whole_platform, "forgotten", seed=21, baked=False)
+    it = subject(whole_platform, fresh("forgotten"), seed=21, baked=False)
     with watched(it.load()) as load:
         uri = whole_platform.settings.mlflow_uri
-        MlflowClient(tracking_uri=uri, registry_uri=uri).delete_registered_model("forgotten")
+        MlflowClient(tracking_uri=uri, registry_uri=uri).delete_registered_model(it.model)
         for _ in range(2):
             client.sweep(wait=True)
-        assert client.deployment("forgotten")["status"] == "orphaned"
-        assert client.deployment("forgotten")["live_version"] == 1
+        assert client.deployment(it.model)["status"] == "orphaned"
+        assert client.deployment(it.model)["live_version"] == 1
     assert load.tally.failed == []
     assert load.tally.wrong == []
 
@@ -37,13 +37,13 @@ def test_of_two_registrations_of_one_name_at_once_neither_is_lost(whole_platform
     import mlflow
     from mlflow.tracking import MlflowClient
 
-    client, name = whole_platform.client, "at once"
+    client, name, before = whole_platform.client, fresh("at once"), fresh("made before")
     uri = whole_platform.settings.mlflow_uri
-    made = register(perceptron(31), "made before", uri, rows=ROWS)
+    made = register(perceptron(31), before, uri, rows=ROWS)
     client.sweep()
-    client.wait_verified("made before", made, timeout_s=120)
+    client.wait_verified(before, made, timeout_s=120)
     registry = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    source = registry.get_model_version("made before", str(made)).source
+    source = registry.get_model_version(before, str(made)).source
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: mlflow.register_model(source, name), range(2)))
     client.sweep()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -23,12 +24,21 @@ from conch.control.settings import MlflowSettings, Settings, read_settings
 __all__ = [
     "Platform",
     "answers",
+    "fresh",
     "perceptron",
     "platform_settings",
     "register",
     "running_whole_platform",
     "whole_platform",
 ]
+
+
+_NUMBERS: Final = itertools.count(1)
+
+
+def fresh(name: str) -> str:
+    """Return a model name that nobody on the session's platform has: a test may run again."""
+    return f"{name}-{next(_NUMBERS)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
