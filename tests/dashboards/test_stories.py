@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memory_platform import MemoryPlatform, memory_platform
+from memory_platform import MemoryPlatform
 
 from conch import ab
 from conch.dashboards import notebook
 from conch.events import Compactor, Event, EventLog, Exposure, Metric, hash_unit
-
-__all__ = ["memory_platform"]
 
 ERRORS = ab.Metric(
     name="errors",

@@ -160,19 +160,20 @@ def _merged(ask: object) -> dict[str, int]:
 def _kill(platform: Platform, name: str) -> None:
     """End a process with `kill -9` and wait until everything is ready again."""
 
-    def pid() -> int | None:
-        found = running.status(platform.settings).processes
-        return next(one.pid for one in found if one.name == name)
+    def seen() -> tuple[int | None, bool]:
+        """Return the process's number, and whether everything is ready: of one look, not two."""
+        status = running.status(platform.settings)
+        return next(one.pid for one in status.processes if one.name == name), status.ready
 
-    before = pid()
+    before, _ = seen()
     assert before is not None
     os.kill(before, signal.SIGKILL)
 
-    def ready() -> bool:
-        status = running.status(platform.settings)
+    def over() -> bool:
+        pid, ready = seen()
         try:
-            return pid() != before and status.ready and bool(platform.client.status())
+            return pid not in (None, before) and ready and bool(platform.client.status())
         except ConchError:
             return False
 
-    until(ready, timeout_s=60)
+    until(over, timeout_s=60)

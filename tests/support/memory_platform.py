@@ -118,9 +118,12 @@ class MemoryPlatform:
         return number
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def memory_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryPlatform]:
-    """The session's platform; every test uses model names of its own."""
+    """The file's platform; every test uses model names of its own.
+
+    It takes half a second to start, and its loops would take time from all tests that come after.
+    """
     with running_memory_platform(tmp_path_factory.mktemp("platform")) as platform:
         yield platform
 
