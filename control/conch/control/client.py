@@ -553,6 +553,8 @@ class Client:
     ) -> Json:
         """Wait until the candidate of a model's newest release can be asked; return the release.
 
+        Its weight is in force by then, which may be 0.
+
         Raises:
             ApiError: The release ended instead; with the reason's code.
             WaitTimeoutError: Not in time.
@@ -567,8 +569,8 @@ class Client:
             if release["status"] in ("rolled-back", "failed"):
                 words = f"The release ended: {release['status']}."
                 raise ApiError.from_reason(release["reason"], otherwise=words)
-            ready = release["status"] != "preparing"
-            return release if ready and self._routed(name, release["candidate_version"]) else None
+            ready = release["status"] != "preparing" and self._in_force(name, release)
+            return release if ready else None
 
         return _wait(look, f"The candidate of {name!r} to be ready", timeout_s)
 
@@ -617,6 +619,20 @@ class Client:
         return deployment is not None and any(
             arm["version"] == version for arm in deployment["arms"]
         )
+
+    def _in_force(self, name: str, release: Json) -> bool:
+        """Whether the routes in force name a release's candidate, while it is open at its weight.
+
+        Routes that name it at 0 may be there before those of its first step.
+        """
+        deployment = self._known(lambda: self.deployment(name)) or {}
+        found = [
+            arm["weight"]
+            for arm in deployment.get("arms", ())
+            if arm["build_id"] == release["candidate_build_id"]
+        ]
+        moving = release["status"] in ("shadowing", "running")
+        return release["weight"] in found if moving else bool(found)
 
     def _divided(self, experiment: Json) -> bool:
         """Whether the routes in force divide the traffic as an experiment says."""

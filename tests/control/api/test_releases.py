@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from memory_platform import MemoryPlatform
@@ -38,6 +40,19 @@ def test_a_release_goes_forward_and_back(memory_platform: MemoryPlatform) -> Non
     assert _shares(client, "moved")[1] == 100.0
     assert client.release(back["id"]) == back
     assert [one["id"] for one in client.releases(model="moved")] == [back["id"]]
+
+
+def test_a_release_that_runs_has_its_weight_in_force(memory_platform: MemoryPlatform) -> None:
+    """The wait does not end with the routes that name the candidate at 0, before its weight."""
+    client = memory_platform.client
+    memory_platform.live("weighed", factor=2.0)
+    second = memory_platform.verified("weighed", factor=3.0)
+    given: list[dict[str, Any]] = []
+    client.start_release("weighed", second, weight=30)
+    client.wait_release_running("weighed", timeout_s=30, watch=given.append)
+    assert _shares(client, "weighed") == {second: 30.0, 1: 70.0}
+    assert given[-1]["weight"] == 30.0
+    client.rollback("weighed")
 
 
 def test_a_version_that_was_rolled_back_needs_a_word(memory_platform: MemoryPlatform) -> None:
