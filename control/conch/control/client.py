@@ -626,13 +626,12 @@ class Client:
         Routes that name it at 0 may be there before those of its first step.
         """
         deployment = self._known(lambda: self.deployment(name)) or {}
-        found = [
-            arm["weight"]
-            for arm in deployment.get("arms", ())
-            if arm["build_id"] == release["candidate_build_id"]
-        ]
+        if deployment.get("status") == "failed":
+            return True  # the live version cannot answer: the routes stay until it is replaced
+        routed = {arm["build_id"]: arm["weight"] for arm in deployment.get("arms", ())}
+        given = routed.get(release["candidate_build_id"])
         moving = release["status"] in ("shadowing", "running")
-        return release["weight"] in found if moving else bool(found)
+        return given == release["weight"] if moving else given is not None
 
     def _divided(self, experiment: Json) -> bool:
         """Whether the routes in force divide the traffic as an experiment says."""
