@@ -212,7 +212,7 @@ def capture_process(settings: Settings) -> Iterator[None]:
         process.wait()
 
 
-def until(condition: Callable[[], bool], *, timeout_s: float = 120.0) -> None:
+def until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
     """Look until a condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():

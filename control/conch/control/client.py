@@ -628,15 +628,14 @@ class Client:
         deployment = self._known(lambda: self.deployment(name)) or {}
         if deployment.get("status") == "failed":
             return True  # the live version cannot answer: the routes stay until it is replaced
-        routed = {arm["build_id"]: arm["weight"] for arm in deployment.get("arms", ())}
-        given = routed.get(release["candidate_build_id"])
+        given = _routed_weights(deployment).get(release["candidate_build_id"])
         moving = release["status"] in ("shadowing", "running")
         return given == release["weight"] if moving else given is not None
 
     def _divided(self, experiment: Json) -> bool:
         """Whether the routes in force divide the traffic as an experiment says."""
         deployment = self._known(lambda: self.deployment(experiment["model_name"])) or {}
-        routed = {arm["build_id"]: arm["weight"] for arm in deployment.get("arms", ())}
+        routed = _routed_weights(deployment)
         return all(routed.get(arm["build_id"]) == arm["weight"] for arm in experiment["arms"])
 
     def _version_if_known(self, name: str, version: int) -> Json | None:
@@ -708,6 +707,11 @@ def _model(name: str) -> str:
 
 def _given(**params: Any) -> dict[str, Any]:
     return {key: value for key, value in params.items() if value is not None}
+
+
+def _routed_weights(deployment: Json) -> dict[str, float]:
+    """Return the weights in force by build, in percent; empty where nothing is routed."""
+    return {arm["build_id"]: arm["weight"] for arm in deployment.get("arms", ())}
 
 
 def _wait(look: Callable[[], T | None], what: str, timeout_s: float) -> T:
