@@ -18,7 +18,7 @@ from conch.model_repo_builder import BuildRequest, UnsupportedGraphError, build,
 from conch.model_repo_builder.portable_model import Representation
 from conch.triton_configs import lint, parse
 
-pytest.importorskip("openvino", reason="the extra openvino is not installed")
+openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
 Requests = Callable[..., BuildRequest]
 FLOAT = TensorProto.FLOAT
@@ -122,6 +122,19 @@ def test_a_pinned_build_serves_what_was_proven(
     config = parse((native / "config.pbtxt").read_text())
     assert lint(config, triton="26.05-py3", folder="digits", versions=(1,)) == ()
     assert (config.backend, config.default_model_filename) == ("openvino", "model.xml")
+
+
+def test_int8_answers_are_the_same_without_vnni(
+    images: Path, lossy: Callable[..., Any], request_for: Requests
+) -> None:
+    """Two products with an activation of 255 fit 16 bits, so that no processor saturates."""
+    pin = {"format": ModelFormat.OPENVINO, "precision": Precision.INT8}
+    manifest = lossy(request_for(images), Precision.INT8, **pin)
+    model = openvino.Core().read_model(manifest.path / "native/digits/1/model.xml")
+    weights = [one.data for one in model.get_ops() if one.get_type_name() == "Constant"]
+    eight = [one.astype(int) for one in weights if one.dtype == np.int8]
+    assert len(eight) == 2  # of the convolution and of the product
+    assert all(np.abs(one).max() > 16 and 2 * 255 * np.abs(one).max() < 2**15 for one in eight)
 
 
 def test_weights_in_half_take_half_the_room(
